@@ -1,0 +1,1 @@
+"""The domains: one folder each, found by name; a domain never imports another."""

@@ -1,0 +1,1 @@
+"""Drivers to the outside world; no business in here."""

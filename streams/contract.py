@@ -1,0 +1,167 @@
+"""Contracts: one Pydantic class per command or event is the only description of that message.
+
+Its declaration says the topic, the key, who may issue it; the class name gives the wire name (`AwardPoints` is
+`award_points`); validation, JSON Schema, routes and documentation are derived from it::
+
+    POINTS = Topic("points", key="user_id")
+
+    class AwardPoints(Command, topic=POINTS, roles=("Admin",), services=("quests",)):
+        user_id: UserId
+        amount: Points
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streams.envelope import Actor
+from streams.errors import ContractError
+
+Role = Literal["Guest", "User", "VIP", "PRO", "Partner", "Admin"]
+ROLES: tuple[str, ...] = get_args(Role)
+_RANK = {"Guest": 0, "User": 1, "VIP": 2, "PRO": 3}  # Partner and Admin stand apart
+
+Text = Annotated[str, Field(strict=True, max_length=1000, pattern=r"^[^\x00]*$")]
+"""Free text of at most 1000 characters, without NUL, which Postgres cannot store."""
+
+Name = Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
+"""An identifier given from outside: ids of users, holds, sources."""
+
+
+@dataclass(eq=False)
+class Topic:
+    """A domain's pair of topics, `<domain>.commands` and `<domain>.events`, equal in key and partitions.
+
+    `key` is the payload field that holds the aggregate id unless a message names another. The partition count is fixed
+    for the life of the topic. Classes register themselves here when they are declared.
+    """
+
+    domain: str
+    key: str
+    partitions: int = 4
+    commands: dict[str, type["Command"]] = field(default_factory=dict)
+    events: dict[str, type["Event"]] = field(default_factory=dict)
+
+    @property
+    def commands_topic(self) -> str:
+        """Name of the command topic, without namespace."""
+        return f"{self.domain}.commands"
+
+    @property
+    def events_topic(self) -> str:
+        """Name of the event topic, without namespace."""
+        return f"{self.domain}.events"
+
+
+class Message(BaseModel):
+    """What commands and events share: immutable payloads with a topic, a key, a wire name and a schema version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", allow_inf_nan=False)
+
+    topic: ClassVar[Topic]
+    key_field: ClassVar[str]
+    wire_name: ClassVar[str]
+    version: ClassVar[int]
+
+    def __init_subclass__(cls, **declaration: Any) -> None:
+        """Let class arguments through; `__pydantic_init_subclass__` reads them once the fields are known."""
+        super().__init_subclass__()
+
+    @classmethod
+    def _declare(cls, topic: Topic, key: str | None, version: int) -> None:
+        cls.topic = topic
+        cls.key_field = key or topic.key
+        cls.wire_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        cls.version = version
+        if cls.key_field not in cls.model_fields:
+            raise ContractError(f"{cls.__name__}: its key {cls.key_field!r} is not one of its fields.")
+
+    @property
+    def key(self) -> str:
+        """The aggregate id: the key of the record that carries this message."""
+        return str(getattr(self, self.key_field))
+
+    @classmethod
+    def from_topic(cls, payload: bytes) -> Self:
+        """Parse a payload read from a topic; unknown fields are kept. Raises `pydantic.ValidationError`."""
+        return cls.model_validate_json(payload, extra="allow")
+
+    def to_json(self) -> bytes:
+        """The payload as JSON."""
+        return self.__pydantic_serializer__.to_json(self)
+
+
+class Command(Message):
+    """An imperative that its domain may refuse.
+
+    Class arguments: `topic`; `key` (default: the topic's); `roles`, the lowest roles that may issue it; `owner`, the field that must
+    equal the caller's id unless the caller is an Admin; `services`, the domains whose policies may issue it
+    (a command for services alone has no route); `examples`, payloads that are accepted on an empty platform once the
+    examples of the commands named in `after` were; `version`.
+    """
+
+    roles: ClassVar[tuple[str, ...]] = ()
+    owner: ClassVar[str | None] = None
+    services: ClassVar[tuple[str, ...]] = ()
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    after: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls,
+        *,
+        topic: Topic | None = None,
+        key: str | None = None,
+        roles: Sequence[str] = (),
+        owner: str | None = None,
+        services: Sequence[str] = (),
+        examples: Sequence[Mapping[str, Any]] = (),
+        after: Sequence[str] = (),
+        version: int = 1,
+    ) -> None:
+        """Read the declaration; raises ContractError where it is incomplete."""
+        if topic is None:
+            raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Command, topic=...)`.")
+        cls._declare(topic, key, version)
+        if not roles and not services:
+            raise ContractError(f"{cls.__name__}: nobody may issue it; declare roles or services.")
+        if unknown := set(roles) - set(ROLES):
+            raise ContractError(f"{cls.__name__}: unknown role {min(unknown)!r}; the roles are {', '.join(ROLES)}.")
+        if owner is not None and owner not in cls.model_fields:
+            raise ContractError(f"{cls.__name__}: its owner {owner!r} is not one of its fields.")
+        cls.roles, cls.owner, cls.services = tuple(roles), owner, tuple(services)
+        cls.examples, cls.after = tuple(examples), tuple(after)
+        topic.commands[cls.wire_name] = cls
+
+    def may_be_issued_by(self, actor: Actor) -> bool:
+        """Whether the declaration lets this actor issue this very command; asked by the edge and again by the agent."""
+        if actor.type == "service":
+            return actor.id in self.services
+        if not self.roles:
+            return False
+        if actor.role == "Admin":
+            return True
+        return permits(self.roles, actor.role) and (self.owner is None or getattr(self, self.owner) == actor.id)
+
+
+class Event(Message):
+    """A fact in the past tense. Class arguments: `topic`, `key` (default: the topic's), `version`."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, topic: Topic | None = None, key: str | None = None, version: int = 1) -> None:
+        """Read the declaration; raises ContractError where it is incomplete."""
+        if topic is None:
+            raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Event, topic=...)`.")
+        cls._declare(topic, key, version)
+        topic.events[cls.wire_name] = cls
+
+
+def permits(roles: Sequence[str], role: str) -> bool:
+    """Whether a caller in `role` is covered by `roles`: Guest < User < VIP < PRO; Partner stands apart; Admin may all."""
+    if role == "Admin" or role in roles:
+        return True
+    rank = _RANK.get(role)
+    return rank is not None and any(rank >= _RANK[r] for r in roles if r in _RANK)

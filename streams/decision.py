@@ -1,0 +1,57 @@
+"""What a rule answers, as plain data. The only module of `streams` that rules may import."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+ROOT = ""
+"""The sub-key under which a rule finds the state of the record's own key."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """Base of the documents that a table keeps, one per key or sub-key.
+
+    Subclass it with typed fields that all have defaults: the state of an unseen key is `Subclass()`. Change it with
+    `msgspec.structs.replace`.
+    """
+
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The command is refused; nothing changes.
+
+    `code` is stable and part of the contract; `status` is the HTTP status for a client that waits (403, 404, 409 or
+    422); `details` is JSON for the caller; `events` are facts worth telling others (`points_spend_rejected`), without
+    them the core tells `command_rejected`.
+    """
+
+    code: str
+    status: int = 409
+    details: Mapping[str, Any] = field(default_factory=dict)
+    events: Sequence[Any] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The command has begun and a later command of its saga settles it; `events` happen now."""
+
+    events: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A later step of a saga: `events` happen now and the pending command `command_id` (of the same key) gets its result.
+
+    Without `refuse` the pending command is accepted, with it rejected.
+    """
+
+    command_id: str
+    events: Sequence[Any]
+    refuse: Refuse | None = None
+
+
+Decision = Sequence[Any] | Refuse | Pending | Settle
+"""What `decide` returns: events (accepted; may be empty), or one of the above."""

@@ -1,0 +1,75 @@
+"""Discovery by file name: adding a domain edits no existing line.
+
+Packages are named by string: the core imports no domain, it only finds them.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from importlib.resources import files
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from streams.agent import Agent, Decider, Policy
+from streams.contract import Topic
+from streams.errors import ContractError
+
+
+def domains() -> list[str]:
+    """Names of all domains: those with a contract."""
+    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module("topics").__path__))
+
+
+def topic(domain: str) -> Topic:
+    """The contract of a domain, with all its commands and events registered; raises ContractError."""
+    module = importlib.import_module(f"topics.{domain}")
+    found = [value for value in vars(module).values() if isinstance(value, Topic) and value.domain == domain]
+    if len(found) != 1:
+        raise ContractError(f"topics/{domain}.py must declare one Topic({domain!r}, ...).")
+    return found[0]
+
+
+def agents(domain: str) -> list[Agent]:
+    """The agents of a domain in the order of declaration; raises ContractError when two write one table or share a name."""
+    module = _stage(domain, "agent")
+    found: list[Agent] = [v for v in vars(module).values() if isinstance(v, Decider | Policy)] if module else []
+    names = [agent.name for agent in found]
+    if len(set(names)) != len(names):
+        raise ContractError(f"agents/{domain}/agent.py: two agents share a name; each needs its own position.")
+    return found
+
+
+def views(domain: str) -> dict[str, Callable[..., Any]]:
+    """The view functions of a domain by name; raises ContractError for a public one whose readers are not declared."""
+    module = _stage(domain, "view")
+    functions = inspect.getmembers(module, inspect.iscoroutinefunction) if module else []
+    own = {name: f for name, f in functions if f.__module__ == f"agents.{domain}.view" and not name.startswith("_")}
+    for name, function in own.items():
+        if not hasattr(function, "__readers__"):
+            raise ContractError(f"agents/{domain}/view.py: {name} does not say who may read it; put @view(...) on it.")
+    return own
+
+
+def routes(domain: str) -> ModuleType | None:
+    """The domain's own `api.py`, where HTTP needs more than the generated routes."""
+    return _stage(domain, "api")
+
+
+def migrations(domain: str) -> list[tuple[str, str]]:
+    """(name, SQL) of the domain's numbered migrations, in order."""
+    if find_spec(f"agents.{domain}") is None:
+        return []
+    folder = files(f"agents.{domain}") / "schema"
+    if not folder.is_dir():
+        return []
+    scripts = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [(script.name.removesuffix(".sql"), script.read_text("utf-8")) for script in scripts]
+
+
+def _stage(domain: str, stage: str) -> ModuleType | None:
+    name = f"agents.{domain}.{stage}"
+    if find_spec(f"agents.{domain}") is None or find_spec(name) is None:
+        return None
+    return importlib.import_module(name)

@@ -1,0 +1,113 @@
+"""Envelopes: what stands around a payload on a topic, its JSON and its signature.
+
+The value of a record is one JSON object; its key is the aggregate id in UTF-8; its headers are `caravan-sig` and, when
+traced, `traceparent`. The signature is HMAC-SHA256 over topic, key and value by one of the platform's keys, so only the edge and
+the relay can speak on a topic.
+"""
+
+import hmac
+from binascii import b2a_base64
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+SIGNATURE = "caravan-sig"
+MAX_HOPS = 16  # policies in a row before a chain of commands counts as a loop
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who acts: a user with a role, or a service (`service:points` is type service, id points)."""
+
+    type: Literal["user", "service", "guest"]
+    id: str
+    role: str = ""
+
+
+class CommandEnvelope(msgspec.Struct, frozen=True, kw_only=True):
+    """A command on `<domain>.commands`. `hops` counts the policies behind it."""
+
+    command_id: UUID
+    type: str
+    schema_version: int
+    issued_at: datetime
+    domain: str
+    aggregate_id: str
+    actor: Actor
+    correlation_id: UUID
+    causation_id: UUID | None
+    hops: int = 0
+    payload: msgspec.Raw
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where the command of an event stood: its partition and offset, and the hash of its payload."""
+
+    partition: int
+    offset: int
+    hash: str
+
+
+class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True):
+    """An event on `<domain>.events`.
+
+    `number` is gap-free per domain and partition, and is the coordinate of relay, deduplication and replay;
+    `aggregate_seq` counts the events that changed the aggregate.
+    """
+
+    event_id: UUID
+    type: str
+    schema_version: int
+    occurred_at: datetime
+    domain: str
+    aggregate_id: str
+    aggregate_seq: int
+    actor: Actor
+    command_id: UUID
+    correlation_id: UUID
+    causation_id: UUID
+    number: int
+    source: Source
+    hops: int = 0
+    payload: msgspec.Raw
+
+
+encode = msgspec.json.Encoder().encode
+decode_command = msgspec.json.Decoder(CommandEnvelope).decode
+decode_event = msgspec.json.Decoder(EventEnvelope).decode
+
+
+def body_hash(payload: bytes | memoryview) -> str:
+    """Short hash of a payload, for telling a repeated command from another one under the same id."""
+    return blake2b(payload, digest_size=16).hexdigest()
+
+
+class Signer:
+    """Signs and checks records. The first key signs; every key is accepted, so keys rotate without a stop."""
+
+    def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
+        """Take (id, secret) pairs, at least one."""
+        self._keys = {key_id.encode(): secret for key_id, secret in keys}
+        self._id, self._secret = next(iter(self._keys.items()))
+
+    def sign(self, topic: str, key: bytes, value: bytes) -> tuple[str, bytes]:
+        """The signature header of a record."""
+        return SIGNATURE, self._id + b":" + _mac(self._secret, topic, key, value)
+
+    def valid(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
+        """Whether one of the platform's keys signed exactly this record."""
+        for name, header in headers:
+            if name == SIGNATURE:
+                key_id, _, mac = header.partition(b":")
+                secret = self._keys.get(key_id)
+                return secret is not None and hmac.compare_digest(mac, _mac(secret, topic, key or b"", value or b""))
+        return False
+
+
+def _mac(secret: bytes, topic: str, key: bytes, value: bytes) -> bytes:
+    return b2a_base64(hmac.digest(secret, b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value), "sha256"), newline=False)

@@ -1,0 +1,64 @@
+"""The contract of a sink: a pure function from an event to the rows of the views.
+
+A row is a NamedTuple declared with `@rows`; its fields are the columns. A view row belongs to one aggregate key and
+holds no offset, serial or clock value, so a replay reproduces it::
+
+    @rows("balance", key=("user_id",))
+    class BalanceRow(NamedTuple):
+        user_id: str
+        active: int
+
+    def project(fact: Fact, state: Mapping[str, State]) -> Iterable[tuple]: ...
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from streams.contract import Event
+from streams.decision import State
+from streams.envelope import Actor
+from streams.errors import ContractError
+
+
+class Fact(NamedTuple):
+    """An event where it stands: what projections and policies are given.
+
+    `seq` is the aggregate's sequence, `at` the rule's `now`, `actor` who issued the command behind it.
+    """
+
+    event: Event
+    event_id: UUID
+    key: str
+    seq: int
+    at: datetime
+    actor: Actor
+    command_id: UUID
+
+
+Project = Callable[[Fact, Mapping[str, State]], Iterable[tuple[Any, ...]]]
+"""Called once per event, with the state after it; the returned rows go into the same transaction."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A view's table: appended to (no `key`), or upserted so that the last row of a key stands."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...] = ()
+
+
+def rows(name: str, key: tuple[str, ...] = ()) -> Callable[[type], type]:
+    """Declare a NamedTuple as the rows of table `name`; with `key` (the first columns) rows replace each other."""
+
+    def declare(row: type) -> type:
+        columns: tuple[str, ...] = row._fields  # type: ignore[attr-defined]  # a NamedTuple has them
+        if columns[: len(key)] != key:
+            raise ContractError(f"{row.__name__}: the key {key} must be its first columns.")
+        row.__rows__ = Rows(name, columns, key)  # type: ignore[attr-defined]
+        return row
+
+    return declare

@@ -1,0 +1,1 @@
+"""The language: one file per domain; `ls topics` is the catalogue of every message."""
