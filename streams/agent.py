@@ -6,22 +6,21 @@ from the store and holds it by claim and fence (`streams.loop`).
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 from streams.contract import Command, Event, Topic
-from streams.decision import Decision, State
+from streams.decision import Case, Decision, State
 from streams.errors import ContractError
 from streams.sink import Fact, Project
 from streams.table import Table
 
-Decide = Callable[[Mapping[str, State], Any, datetime], Decision]
+Decide = Callable[[Mapping[str, State], Any, Case], Decision]
 Evolve = Callable[[Mapping[str, State], Any], Mapping[str, State]]
 Reads = Callable[[Any], Iterable[str]]
 
 
-def no_reads(command: Command) -> Iterable[str]:
-    """A command that needs only the state of its own key."""
+def no_reads(message: Command | Event) -> Iterable[str]:
+    """A domain whose rules need only the state of the record's own key."""
     return ()
 
 
@@ -32,10 +31,10 @@ def no_rows(fact: Fact, state: Mapping[str, State]) -> Iterable[tuple[Any, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Decider:
-    """Binds a topic's commands to rules: `decide(state, command, now)` and `evolve(state, event)`, both pure.
+    """Binds a topic's commands to rules: `decide(state, command, case)` and `evolve(state, event)`, both pure.
 
-    Both get the state as a mapping from sub-key to State: `ROOT` is always there, and so is each sub-key that `reads(command)`
-    (for `evolve`: of the command behind the event) names. `evolve` returns the documents that changed.
+    Both get the state as a mapping from sub-key to State: `ROOT` is always there, and so is each sub-key that `reads(message)`
+    names for the command or event at hand. `evolve` returns the documents that changed.
     """
 
     topic: Topic

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +18,13 @@ class State(msgspec.Struct, frozen=True):
     `msgspec.structs.replace`.
     """
 
+
+
+class Case(NamedTuple):
+    """What a rule may know beside state and command: the time, which never goes back for a key, and the command's id."""
+
+    now: datetime
+    command_id: str
 
 
 @dataclass(frozen=True, slots=True)
