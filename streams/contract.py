@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streams.envelope import Actor
 from streams.errors import ContractError
+from streams.personal import FROM_TOPIC
 
 Role = Literal["Guest", "User", "VIP", "PRO", "Partner", "Admin"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -87,7 +88,7 @@ class Message(BaseModel):
     @classmethod
     def from_topic(cls, payload: bytes) -> Self:
         """Parse a payload read from a topic; unknown fields are kept. Raises `pydantic.ValidationError`."""
-        return cls.model_validate_json(payload, extra="allow")
+        return cls.__pydantic_validator__.validate_json(payload, extra="allow", context=FROM_TOPIC)
 
     def to_json(self) -> bytes:
         """The payload as JSON."""

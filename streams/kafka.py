@@ -1,0 +1,318 @@
+"""Kafka as the platform's log, on aiokafka: topics as declared, reading single records, appending in order."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.partitioner import murmur2
+
+from streams.contract import Topic
+from streams.errors import CaravanError, SettingsError
+from streams.log import Entry, NotSent, SendUnknown
+from streams.settings import Settings
+
+MAX_MESSAGE = 1_048_576  # bytes, `max.message.bytes` of every topic
+MAX_GROUP = 900_000  # bytes of one command's events; the rest is room for batch overhead
+ANSWER_S = 4.5  # how long a caller waits for Kafka before it is told so
+_ENTRY_OVERHEAD = 128  # bytes, generous: lengths, varints, attributes and headers of a record in a batch
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where a key lives: murmur2, as aiokafka and Java hash it."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+@dataclass(frozen=True)
+class KafkaUrl:
+    """`kafka://[user:password@]host:port[,host:port][?security=SASL_SSL&mechanism=SCRAM-SHA-512&cafile=...]`, read."""
+
+    servers: tuple[str, ...]
+    security: str = "PLAINTEXT"
+    mechanism: str = "PLAIN"
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    cafile: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> "KafkaUrl":
+        """Raises SettingsError."""
+        parts = urlsplit(url)
+        login, _, hosts = parts.netloc.rpartition("@")
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        user, _, password = login.partition(":")
+        if parts.scheme != "kafka" or not hosts or set(query) - {"security", "mechanism", "cafile"}:
+            raise SettingsError(
+                "CARAVAN_KAFKA: write kafka://[user:password@]host:port[,host:port]"
+                "[?security=SASL_SSL&mechanism=SCRAM-SHA-512&cafile=FILE]"
+            )
+        security = query.get("security", "SASL_PLAINTEXT" if login else "PLAINTEXT").upper()
+        if security not in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
+            raise SettingsError("CARAVAN_KAFKA: security is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
+        return cls(
+            tuple(host if ":" in host else f"{host}:9092" for host in hosts.split(",")),
+            security,
+            query.get("mechanism", "PLAIN"),
+            unquote(user) or None,
+            unquote(password) or None,
+            query.get("cafile"),
+        )
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The TLS context where the security asks for one; raises SettingsError for an unreadable cafile."""
+        if "SSL" not in self.security:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.cafile)
+        except OSError as error:
+            raise SettingsError(f"CARAVAN_KAFKA: cafile {self.cafile} cannot be read: {error}.") from error
+
+    def client(self) -> dict[str, Any]:
+        """Arguments for any aiokafka client."""
+        return {
+            "bootstrap_servers": list(self.servers),
+            "security_protocol": self.security,
+            "ssl_context": self.ssl_context(),
+            "sasl_mechanism": self.mechanism,
+            "sasl_plain_username": self.user,
+            "sasl_plain_password": self.password,
+        }
+
+
+class Kafka:
+    """The log of one process: a producer, a reader of single records and an admin client, each started when first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the URL and the namespace of `settings`; connects to nothing yet."""
+        self._client = KafkaUrl.parse(settings.kafka).client()
+        self._namespace = settings.namespace
+        self._producers: dict[str, AIOKafkaProducer] = {}
+        self._reader: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+        self._starting = asyncio.Lock()
+        self._reading = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect the edge's producer; raises CaravanError when Kafka is away."""
+        try:
+            await self._producer("publish")
+        except OSError as error:
+            raise CaravanError(f"Kafka is away at {', '.join(self._client['bootstrap_servers'])}: {error}") from error
+
+    async def stop(self) -> None:
+        """Close every client; what was acknowledged stays."""
+        for client in (*self._producers.values(), self._reader):
+            if client is not None:
+                with suppress(KafkaError, asyncio.TimeoutError, OSError):
+                    await asyncio.wait_for(client.stop(), 3)
+        if self._admin is not None:
+            await self._admin.close()
+        self._producers, self._reader, self._admin = {}, None, None
+
+    # -- topics
+
+    async def declare(self, topics: Iterable[Topic]) -> list[str]:
+        """Create the topics that are missing, as declared; returns their names. Raises CaravanError.
+
+        Retention is unlimited: the platform itself deletes what is behind its positions. Commands carry the broker's time.
+        """
+        wanted = {}
+        for topic in topics:
+            wanted[topic.commands_topic] = (topic.partitions, {"message.timestamp.type": "LogAppendTime"})
+            wanted[topic.events_topic] = (topic.partitions, {})
+        admin = await self._administrator()
+        there = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics() if not t["error_code"]}
+        missing = []
+        for name, (count, config) in wanted.items():
+            actual = there.get(self._namespace + name)
+            if actual is None:
+                every = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_MESSAGE)}
+                missing.append(NewTopic(self._namespace + name, count, -1, topic_configs=every | config))
+            elif actual != count:
+                raise CaravanError(
+                    f"Topic {self._namespace}{name} has {actual} partitions and its contract says {count}: the count is "
+                    "fixed for the life of a topic. Put the old count back into the contract."
+                )
+        if missing:
+            answer = await admin.create_topics(missing)
+            for name, code, *rest in answer.topic_errors:
+                if code and for_code(code) is not TopicAlreadyExistsError:
+                    raise CaravanError(f"Topic {name} could not be created: {for_code(code).__name__} {rest}")
+        return [topic.name for topic in missing]
+
+    async def alive(self) -> bool:
+        """Whether a broker answers within 2 s."""
+        try:
+            async with asyncio.timeout(2):
+                producer = await self._producer("publish")
+                node = producer.client.get_random_node()
+                return node is not None and await producer.client.ready(node)
+        except (KafkaError, OSError):
+            return False
+
+    # -- reading
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset that is there, and the one that the next record will get. Raises OSError while Kafka is away."""
+        tp = TopicPartition(self._namespace + topic, partition)
+        async with self._reading:
+            reader = await self._read_client()
+            try:
+                start = await reader.beginning_offsets([tp])
+                end = await reader.end_offsets([tp])
+            except (KafkaError, asyncio.TimeoutError) as error:
+                raise OSError(f"{topic} {partition}: {error!r}") from error
+        return start[tp], end[tp]
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has, 0 when there is none. Raises OSError while Kafka is away."""
+        try:
+            admin = await self._administrator()
+            described = await admin.describe_topics([self._namespace + topic])
+        except KafkaError as error:
+            raise OSError(repr(error)) from error
+        return len(described[0]["partitions"]) if not described[0]["error_code"] else 0
+
+    async def read(self, topic: str, partition: int, offset: int) -> Any | None:
+        """The record at this offset, None when there is none. Raises OSError while Kafka is away."""
+        start, end = await self.bounds(topic, partition)
+        if not start <= offset < end:
+            return None
+        tp = TopicPartition(self._namespace + topic, partition)
+        async with self._reading:
+            reader = await self._read_client()
+            try:
+                reader.assign([tp])
+                reader.seek(tp, offset)
+                async with asyncio.timeout(ANSWER_S):
+                    record = await reader.getone(tp)
+            except (KafkaError, asyncio.TimeoutError) as error:
+                raise OSError(f"{topic} {partition} at {offset}: {error!r}") from error
+        return record if record.offset == offset else None
+
+    # -- writing
+
+    async def append(self, topic: str, partition: int, groups: Sequence[Sequence[Entry]]) -> None:
+        """Append in order, one record batch in flight; a group never comes apart.
+
+        Raises OSError when part of it may be missing. The producer is then replaced: after one error that cannot be retried an idempotent
+        producer refuses its partition for ever.
+        """
+        lane = f"{topic}/{partition}"  # a producer a partition, so that its failure touches no other
+        try:
+            producer = await self._producer(lane)
+            for batch in _batches(producer, groups):
+                async with asyncio.timeout(30):
+                    sent = await producer.send_batch(batch, self._namespace + topic, partition=partition)
+                    await sent
+        except (KafkaError, asyncio.TimeoutError) as error:
+            await self._drop(lane)
+            raise OSError(f"{topic} {partition}: {error!r}") from error
+
+    async def publish(
+        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> tuple[int, int]:
+        """Append one record to the partition of its key and wait for all replicas; (partition, offset).
+
+        Raises NotSent when it surely was not sent, SendUnknown when it may have been; both within 5 s.
+        """
+        name = self._namespace + topic
+        try:
+            async with asyncio.timeout(ANSWER_S) as limit:
+                producer = await self._producer("publish")
+                sent = await producer.send(name, value, key=key, headers=headers)
+        except (KafkaError, asyncio.TimeoutError, OSError) as error:
+            raise NotSent("Kafka is away; nothing was sent.") from error
+        try:
+            async with asyncio.timeout_at(limit.when()):
+                metadata = await asyncio.shield(sent)
+        except asyncio.TimeoutError as error:
+            sent.add_done_callback(_ignore_outcome)
+            raise SendUnknown("Kafka did not answer; the record may have been sent.") from error
+        except KafkaError as error:
+            await self._drop("publish")
+            raise SendUnknown(f"Kafka refused or lost the record: {error!r}") from error
+        return metadata.partition, metadata.offset
+
+    # -- clients
+
+    async def _producer(self, lane: str) -> AIOKafkaProducer:
+        async with self._starting:
+            if (producer := self._producers.get(lane)) is None:
+                producer = AIOKafkaProducer(
+                    **self._client,
+                    acks="all",
+                    enable_idempotence=True,
+                    linger_ms=0,
+                    max_batch_size=MAX_GROUP,
+                    max_request_size=MAX_MESSAGE,
+                    request_timeout_ms=10_000,
+                    compression_type=None if lane == "publish" else "lz4",
+                )
+                await self._started(producer)
+                self._producers[lane] = producer
+            return producer
+
+    async def _read_client(self) -> AIOKafkaConsumer:
+        if self._reader is None:
+            reader = AIOKafkaConsumer(**self._client, enable_auto_commit=False, request_timeout_ms=10_000)
+            await self._started(reader)
+            self._reader = reader
+        return self._reader
+
+    async def _administrator(self) -> AIOKafkaAdminClient:
+        async with self._starting:
+            if self._admin is None:
+                admin = AIOKafkaAdminClient(**self._client, request_timeout_ms=10_000)
+                await self._started(admin)
+                self._admin = admin
+            return self._admin
+
+    @staticmethod
+    async def _started(client: Any) -> None:
+        """Start a client; one that cannot is closed again, since aiokafka warns of clients left open."""
+        try:
+            await client.start()
+        except BaseException as error:
+            with suppress(Exception):
+                await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+            if isinstance(error, KafkaError):
+                raise OSError(repr(error)) from error
+            raise
+
+    async def _drop(self, lane: str) -> None:
+        if producer := self._producers.pop(lane, None):
+            with suppress(KafkaError, asyncio.TimeoutError, OSError):
+                await asyncio.wait_for(producer.stop(), 1)
+
+
+def _ignore_outcome(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _batches(producer: AIOKafkaProducer, groups: Sequence[Sequence[Entry]]) -> Iterable[Any]:
+    batch, room = producer.create_batch(), MAX_GROUP
+    for group in groups:
+        size = group_size(group)
+        if size > room and room < MAX_GROUP:
+            batch.close()
+            yield batch
+            batch, room = producer.create_batch(), MAX_GROUP
+        for key, value, headers in group:
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                raise OSError(f"the events of one command are above {MAX_GROUP} bytes")
+        room -= size
+    batch.close()
+    yield batch
+
+
+def group_size(group: Sequence[Entry]) -> int:
+    """Bytes that a command's events take in a record batch, at most."""
+    return sum(len(e.key) + len(e.value) + sum(len(h[1]) for h in e.headers) + _ENTRY_OVERHEAD for e in group)

@@ -1,0 +1,83 @@
+"""What the core needs of a log: the port that Kafka and the in-memory broker fill. Topics are named without namespace."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from streams.errors import CaravanError
+
+
+class NotSent(CaravanError):
+    """Kafka did not take the record; it was surely not sent."""
+
+
+class SendUnknown(CaravanError):
+    """Kafka did not answer; the record may have been sent or may be sent yet."""
+
+
+class Record(Protocol):
+    """A record as it was read; `timestamp` is the broker's, Unix milliseconds."""
+
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
+
+
+class Entry(NamedTuple):
+    """A record to append."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Log(Protocol):
+    """Reads single records and appends; may be shared by every partition of a process."""
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset that is there, and the one that the next record will get. Raises OSError while it is away."""
+        ...
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has, 0 when there is none. Raises OSError while it is away."""
+        ...
+
+    async def read(self, topic: str, partition: int, offset: int) -> Any | None:
+        """The Record at this offset, None when there is none. Raises OSError while it is away."""
+        ...
+
+    async def append(self, topic: str, partition: int, groups: Sequence[Sequence[Entry]]) -> None:
+        """Append in order; a group never comes apart. Returns once acknowledged; raises OSError when part may be missing."""
+        ...
+
+    async def publish(
+        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> tuple[int, int]:
+        """Append one record by its key, signed by the caller; (partition, offset). Raises NotSent or SendUnknown."""
+        ...
+
+
+class Feed(Protocol):
+    """The consuming side of one app: where its partitions stand."""
+
+    async def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Deliver from this offset on."""
+        ...
+
+    def pause(self, topic: str, partition: int) -> None:
+        """Deliver nothing of this partition until `resume`."""
+        ...
+
+    def resume(self, topic: str, partition: int) -> None:
+        """Deliver again."""
+        ...
+
+    async def hint(self, topic: str, partition: int, offset: int) -> None:
+        """Tell the group where we stand, for tools that show lag; never raises."""
+        ...

@@ -1,0 +1,78 @@
+"""Personal data: encrypted before it enters a topic, and never again in the clear outside an answer of the edge.
+
+`note: Personal[Text]` marks a field. The edge seals it with the key of its subject (AES-256-GCM, one key per subject in a table that
+no topic feeds); rules, events, rows and logs carry the sealed text unread; destroying the key erases it everywhere.
+"""
+
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, TypeVar, get_args
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, core_schema
+
+T = TypeVar("T")
+FROM_TOPIC = {"from_topic": True}  # validation context of messages that were sealed already
+_PREFIX = "enc1."
+_NONCE = 12  # bytes
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Tells a field as personal, and lets its sealed form pass when it comes from a topic or a row."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the clear text as declared; take sealed text only from a topic."""
+
+        def accept(value: Any, check: core_schema.ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+            return value if info.context == FROM_TOPIC and is_sealed(value) else check(value)
+
+        return core_schema.with_info_wrap_validator_function(accept, handler(source))
+
+
+Personal = Annotated[T, Mark()]
+
+
+def is_sealed(value: object) -> bool:
+    """Whether this is the sealed form of a personal value."""
+    return isinstance(value, str) and value.startswith(_PREFIX)
+
+
+@lru_cache(maxsize=None)
+def personal_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    """Names of the fields of a message or view model that are marked."""
+    return tuple(
+        name for name, field in model.model_fields.items() if Mark() in field.metadata or _marked(field.annotation)
+    )
+
+
+def _marked(annotation: Any) -> bool:
+    return isinstance(annotation, Mark) or any(_marked(part) for part in get_args(annotation))
+
+
+def seal(text: str, subject: str, key: bytes) -> str:
+    """Encrypt a value for its subject with the subject's key (32 bytes)."""
+    nonce = os.urandom(_NONCE)
+    sealed = AESGCM(key).encrypt(nonce, text.encode(), subject.encode())
+    return f"{_PREFIX}{urlsafe_b64encode(subject.encode()).decode()}.{urlsafe_b64encode(nonce + sealed).decode()}"
+
+
+def subject_of(sealed: str) -> str:
+    """Whose key opens it."""
+    return urlsafe_b64decode(sealed.split(".")[1]).decode()
+
+
+def unseal(sealed: str, key: bytes | None) -> str | None:
+    """Decrypt with the subject's key; None when the key is destroyed or another."""
+    if key is None:
+        return None
+    _, subject, data = sealed.split(".")
+    raw = urlsafe_b64decode(data)
+    try:
+        return AESGCM(key).decrypt(raw[:_NONCE], raw[_NONCE:], urlsafe_b64decode(subject)).decode()
+    except InvalidTag:
+        return None

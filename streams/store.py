@@ -1,0 +1,168 @@
+"""What the core needs of a store: the port that Postgres and the in-memory store fill.
+
+One `commit` is one transaction; it moves the position or it changes nothing.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from streams.errors import CaravanError
+from streams.sink import Rows
+
+
+class Lost(CaravanError):
+    """Another owner moved on, or nobody knows: what is in memory is worth nothing; claim again."""
+
+
+class Duplicate(CaravanError):
+    """An id of the batch is in the inbox already; nothing was committed. Look ids up first."""
+
+
+class BadData(CaravanError):
+    """The store refuses the data of some record (SQLSTATE 22, 23, 54, or it cannot be encoded); nothing was committed."""
+
+
+class Unavailable(CaravanError):
+    """The store is away, or could not do it just now; it will pass."""
+
+
+class Slot(NamedTuple):
+    """The place of one agent on one partition; its rows are in the schema of `domain`."""
+
+    domain: str
+    agent: str
+    topic: str
+    partition: int
+
+
+class Claim(NamedTuple):
+    """A position as it was taken over. `last_id` is the id of the record at `next` - 1; `holds` whether any key waits."""
+
+    next: int
+    epoch: int
+    number: int
+    relayed: int
+    last_id: str | None
+    partitions: int | None
+    holds: bool
+
+
+class Result(NamedTuple):
+    """What became of a command; `details` and `events` are JSON."""
+
+    command_id: UUID
+    status: str
+    code: str | None
+    details: str | None
+    events: str
+    hash: str
+    actor: str
+    partition: int
+    offset: int
+
+
+class Settled(NamedTuple):
+    """The late result of a pending command."""
+
+    command_id: UUID
+    status: str
+    code: str | None
+    details: str | None
+
+
+class Outgoing(NamedTuple):
+    """An event that Kafka shall have; with `more` the next number is of the same command."""
+
+    partition: int
+    number: int
+    key: str
+    value: bytes
+    more: bool
+    traceparent: str | None
+
+
+class Parked(NamedTuple):
+    """A record that could not be processed, as it was."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    cause: str
+    error: str
+    command_id: UUID | None
+    actor: str | None
+    holds: bool
+
+
+class Stored(NamedTuple):
+    """A document: `replaces` is the version that was read, `at` the key's last `now` (Unix microseconds)."""
+
+    key: str
+    version: int
+    replaces: int
+    rules: int
+    at: int
+    data: str
+
+
+@dataclass
+class Work:
+    """One transaction's worth. `expected` is where the position stands, `next` where it will, `number` likewise."""
+
+    expected: int
+    next: int
+    number: int
+    last_id: str | None
+    relayed: int = 0
+    duplicates: int = 0
+    partitions: int | None = None
+    results: list[Result] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
+    outbox: list[Outgoing] = field(default_factory=list)
+    rows: dict[Rows, list[tuple[Any, ...]]] = field(default_factory=dict)
+    states: list[Stored] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+
+
+class Store(Protocol):
+    """Positions, documents, results, outbox and parked records. Every method may raise Unavailable."""
+
+    async def claim(self, slot: Slot, owner: str, held: int | None) -> Claim:
+        """Become the owner: a new epoch, unless the row still shows the epoch `held`. Makes the row when there is none."""
+        ...
+
+    async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
+        """The documents of these keys, those that there are."""
+        ...
+
+    async def known(self, slot: Slot, ids: Collection[UUID]) -> set[UUID]:
+        """Which of these ids the inbox has."""
+        ...
+
+    async def held(self, slot: Slot, keys: Collection[bytes]) -> set[bytes]:
+        """Which of these keys wait behind a parked record."""
+        ...
+
+    async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
+        """The next events above number `after` that Kafka may not have, in order."""
+        ...
+
+    async def commit(self, slot: Slot, epoch: int, work: Work) -> None:
+        """Do the work under the fence. Raises Lost, Duplicate, BadData or Unavailable; each means that nothing was done,
+        save Lost, after which it is unknown."""
+        ...
+
+    async def sent(self, slot: Slot, epoch: int, number: int) -> None:
+        """Kafka has all events up to `number`; a lost epoch makes this a no-op."""
+        ...
+
+    async def stopped(self, slot: Slot, epoch: int, why: str | None) -> None:
+        """Write down why the owner stopped this partition (None: it runs)."""
+        ...
+
+    async def moved(self, slot: Slot, next: int) -> None:
+        """Tell those who wait that the position moved; best effort, after the commit."""
+        ...
