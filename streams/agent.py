@@ -61,7 +61,7 @@ class Policy:
     name: str
     source: Topic
     target: Topic
-    on: Mapping[type[Event], Callable[[Fact], Command | Iterable[Command]]]
+    on: Mapping[type[Event], Callable[[Fact[Any]], Command | Iterable[Command]]]
     start: Literal["earliest", "now"] = "earliest"
 
     def __post_init__(self) -> None:

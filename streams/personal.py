@@ -21,15 +21,23 @@ _PREFIX = "enc1."
 _NONCE = 12  # bytes
 
 
+class Sealed(str):
+    """A sealed text as read from a topic; a rule hands it on into events as it is, whatever length was declared."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Mark:
-    """Tells a field as personal, and lets its sealed form pass when it comes from a topic or a row."""
+    """Tells a field as personal, and lets its sealed form pass when it comes from a topic."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check the clear text as declared; take sealed text only from a topic."""
+        """Check the clear text as declared; take sealed text only from a topic, or on from what came from one."""
 
         def accept(value: Any, check: core_schema.ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-            return value if info.context == FROM_TOPIC and is_sealed(value) else check(value)
+            if info.context == FROM_TOPIC and is_sealed(value):
+                return Sealed(value)
+            return value if isinstance(value, Sealed) else check(value)
 
         return core_schema.with_info_wrap_validator_function(accept, handler(source))
 

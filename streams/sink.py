@@ -14,8 +14,10 @@ holds no offset, serial or clock value, so a replay reproduces it::
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 from uuid import UUID
+
+from typing_extensions import TypeVar
 
 from streams.contract import Event
 from streams.decision import State
@@ -23,13 +25,16 @@ from streams.envelope import Actor
 from streams.errors import ContractError
 
 
-class Fact(NamedTuple):
+E = TypeVar("E", bound=Event, default=Event)
+
+
+class Fact(NamedTuple, Generic[E]):
     """An event where it stands: what projections and policies are given.
 
     `seq` is the aggregate's sequence, `at` the rule's `now`, `actor` who issued the command behind it.
     """
 
-    event: Event
+    event: E
     event_id: UUID
     key: str
     seq: int
