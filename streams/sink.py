@@ -24,7 +24,6 @@ from streams.decision import State
 from streams.envelope import Actor
 from streams.errors import ContractError
 
-
 E = TypeVar("E", bound=Event, default=Event)
 
 
