@@ -1,0 +1,20 @@
+-- The double-entry ledger: `amount` points went from account `debit` to account `credit`. The statement is a range of its key.
+CREATE TABLE ledger (
+    user_id   text        NOT NULL,
+    seq       bigint      NOT NULL,
+    at        timestamptz NOT NULL,
+    kind      text        NOT NULL,
+    debit     text        NOT NULL,
+    credit    text        NOT NULL,
+    amount    bigint      NOT NULL,
+    reference text,
+    note      text,                 -- personal: sealed
+    PRIMARY KEY (user_id, seq)
+);
+
+-- What each user has by the ledger; rewritten with every movement, so pages keep room for that.
+CREATE TABLE balance (
+    user_id   text   NOT NULL PRIMARY KEY,
+    available bigint NOT NULL,
+    held      bigint NOT NULL
+) WITH (fillfactor = 70);
