@@ -34,7 +34,7 @@ class Platform:
         self.documents: dict[str, dict[str, State]] = defaultdict(dict)
         self.outcomes: dict[str, Outcome] = {}
         self.facts: list[Fact[Any]] = []
-        self.rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        self.rows: dict[str, list[tuple[Any, ...]]] = {"ledger": [], "balance": []}
         self.waiting: deque[Command] = deque()
         self._seq: dict[str, int] = defaultdict(int)
 
