@@ -53,7 +53,20 @@ class Source(msgspec.Struct, frozen=True):
     hash: str
 
 
-class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a command, on the last event that it left; without one it was accepted.
+
+    `settles` is the pending command of which this is the late result.
+    """
+
+    status: Literal["accepted", "rejected", "pending"] = "accepted"
+    code: str | None = None
+    http: int | None = None
+    details: msgspec.Raw | None = None
+    settles: UUID | None = None
+
+
+class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An event on `<domain>.events`.
 
     `number` is gap-free per domain and partition, and is the coordinate of relay, deduplication and replay;
@@ -74,6 +87,7 @@ class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     source: Source
     hops: int = 0
+    outcome: Outcome | None = None
     payload: msgspec.Raw
 
 

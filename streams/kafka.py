@@ -11,22 +11,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
-from aiokafka.partitioner import murmur2
 
 from streams.contract import Topic
 from streams.errors import CaravanError, SettingsError
-from streams.log import Entry, NotSent, SendUnknown
+from streams.log import MAX_GROUP, MAX_MESSAGE, Entry, NotSent, SendUnknown
 from streams.settings import Settings
 
-MAX_MESSAGE = 1_048_576  # bytes, `max.message.bytes` of every topic
-MAX_GROUP = 900_000  # bytes of one command's events; the rest is room for batch overhead
+APPEND_S = 15  # how long one record batch may take
 ANSWER_S = 4.5  # how long a caller waits for Kafka before it is told so
 _ENTRY_OVERHEAD = 128  # bytes, generous: lengths, varints, attributes and headers of a record in a batch
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Where a key lives: murmur2, as aiokafka and Java hash it."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 @dataclass(frozen=True)
@@ -204,15 +197,14 @@ class Kafka:
         Raises OSError when part of it may be missing. The producer is then replaced: after one error that cannot be retried an idempotent
         producer refuses its partition for ever.
         """
-        lane = f"{topic}/{partition}"  # a producer a partition, so that its failure touches no other
+        lane = topic  # a producer a topic, so that a failure touches no other domain
+        producer = await self._producer(lane)
         try:
-            producer = await self._producer(lane)
             for batch in _batches(producer, groups):
-                async with asyncio.timeout(30):
-                    sent = await producer.send_batch(batch, self._namespace + topic, partition=partition)
-                    await sent
+                async with asyncio.timeout(APPEND_S):
+                    await (await producer.send_batch(batch, self._namespace + topic, partition=partition))
         except (KafkaError, asyncio.TimeoutError) as error:
-            await self._drop(lane)
+            await self._drop(lane, producer)
             raise OSError(f"{topic} {partition}: {error!r}") from error
 
     async def publish(
@@ -236,7 +228,7 @@ class Kafka:
             sent.add_done_callback(_ignore_outcome)
             raise SendUnknown("Kafka did not answer; the record may have been sent.") from error
         except KafkaError as error:
-            await self._drop("publish")
+            await self._drop("publish", producer)
             raise SendUnknown(f"Kafka refused or lost the record: {error!r}") from error
         return metadata.partition, metadata.offset
 
@@ -286,8 +278,9 @@ class Kafka:
                 raise OSError(repr(error)) from error
             raise
 
-    async def _drop(self, lane: str) -> None:
-        if producer := self._producers.pop(lane, None):
+    async def _drop(self, lane: str, producer: AIOKafkaProducer) -> None:
+        if self._producers.get(lane) is producer:
+            del self._producers[lane]
             with suppress(KafkaError, asyncio.TimeoutError, OSError):
                 await asyncio.wait_for(producer.stop(), 1)
 

@@ -6,6 +6,10 @@ from typing import Any, NamedTuple, Protocol
 from streams.errors import CaravanError
 
 
+MAX_MESSAGE = 1_048_576  # bytes, `max.message.bytes` of every topic
+MAX_GROUP = 900_000  # bytes of one command's events; the rest is room for the overhead of a batch
+
+
 class NotSent(CaravanError):
     """Kafka did not take the record; it was surely not sent."""
 

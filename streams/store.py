@@ -159,7 +159,7 @@ class Store(Protocol):
         """Kafka has all events up to `number`; a lost epoch makes this a no-op."""
         ...
 
-    async def stopped(self, slot: Slot, epoch: int, why: str | None) -> None:
+    async def stopped(self, slot: Slot, why: str | None) -> None:
         """Write down why the owner stopped this partition (None: it runs)."""
         ...
 

@@ -1,0 +1,149 @@
+"""The policy: events in, commands of its own domain out, acknowledged before its position moves.
+
+It keeps no state. A re-run publishes the same commands under the same ids, and the decider's inbox drops them.
+"""
+
+import asyncio
+import traceback
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from streams.agent import Policy
+from streams.contract import Command, Event
+from streams.envelope import MAX_HOPS, Actor, CommandEnvelope, EventEnvelope, Signer, encode
+from streams.ids import derived
+from streams.log import Entry, Log
+from streams.loop import Position, identity, parked
+from streams.partitioner import partition_of
+from streams.records import Parsed, Unfit, read_event
+from streams.sink import Fact
+from streams.store import BadData, Claim, Slot, Store, Work
+
+EventRecord = Parsed[EventEnvelope, Event | None]
+
+
+class Acting:
+    """The handler of a policy on one partition of its source."""
+
+    def __init__(self, policy: Policy, slot: Slot, *, store: Store, log: Log, signer: Signer) -> None:
+        """Nothing happens before the first batch."""
+        self.policy, self.slot = policy, slot
+        self._store, self._log, self._signer = store, log, signer
+        self._holds = False
+        self._held: set[bytes] = set()
+
+    async def begin(self, claim: Claim) -> None:
+        """Learn whether any key waits."""
+        self._holds = claim.holds or bool(self._held)
+
+    async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
+        """Publish the commands of a batch and wait for their acknowledgement."""
+        work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
+        events = self._read(records, work)
+        keys = {event.record.key for event in events}
+        waiting = await self._store.held(self.slot, keys) if self._holds and keys else set()
+        lanes: defaultdict[int, list[list[Entry]]] = defaultdict(list)
+        for event in events:
+            if event.record.key in waiting or event.record.key in self._held:
+                work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
+            else:
+                self._run(event, lanes, work)
+        topic = self.policy.target.commands_topic
+        await asyncio.gather(*(self._log.append(topic, partition, groups) for partition, groups in lanes.items()))
+        return work
+
+    def park(self, record: Any, at: Position, fault: BadData) -> Work:
+        """Park a record that the store refuses."""
+        work = Work(at.next, record.offset + 1, at.number, identity(record))
+        work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
+        self._hold(record.key)
+        return work
+
+    def committed(self, work: Work) -> None:
+        """Nothing follows: the commands went first."""
+
+    def forget(self) -> None:
+        """Drop the held keys."""
+        self._held.clear()
+        self._holds = True
+
+    async def end(self) -> None:
+        """Nothing runs."""
+
+    def _read(self, records: Sequence[Any], work: Work) -> list[EventRecord]:
+        events = []
+        for record in records:
+            try:
+                event = read_event(self.policy.source, self.slot.partition, record, self._signer)
+            except Unfit as unfit:
+                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+                continue
+            if event.envelope.number <= work.number:
+                work.duplicates += 1
+                continue
+            work.number = event.envelope.number
+            if type(event.message) in self.policy.on:
+                events.append(event)
+        return events
+
+    def _run(self, event: EventRecord, lanes: dict[int, list[list[Entry]]], work: Work) -> None:
+        try:
+            if event.envelope.hops >= MAX_HOPS:
+                raise RecursionError(f"{MAX_HOPS} policies in a row: these events and commands go round in a loop.")
+            entries = list(self._entries(event))
+        except Exception as error:  # noqa: BLE001 - policies may raise anything
+            cause = "too_many_hops" if isinstance(error, RecursionError) else "rule_failed"
+            text = "".join(traceback.format_exception(error, limit=-8))
+            work.parked.append(parked(event.record, cause, text, holds=True))
+            self._hold(event.record.key)
+            return
+        for entry in entries:
+            lanes[partition_of(entry.key, self.policy.target.partitions)].append([entry])
+
+    def _entries(self, event: EventRecord) -> Iterable[Entry]:
+        envelope, message = event.envelope, event.message
+        fact = Fact(
+            message,
+            envelope.event_id,
+            envelope.aggregate_id,
+            envelope.aggregate_seq,
+            envelope.occurred_at,
+            envelope.actor,
+            envelope.command_id,
+        )
+        answer = self.policy.on[type(message)](fact)
+        nth: defaultdict[tuple[str, str], int] = defaultdict(int)
+        for command in (answer,) if isinstance(answer, Command) else answer:
+            n = nth[command.wire_name, command.key]
+            nth[command.wire_name, command.key] += 1
+            yield self._entry(event, command, n)
+
+    def _entry(self, event: EventRecord, command: Command, n: int) -> Entry:
+        if command.topic is not self.policy.target:
+            raise ValueError(f"{command.wire_name} is no command of {self.policy.target.domain}: a policy gives commands of one domain.")
+        cause, key = event.envelope, command.key
+        value = encode(
+            CommandEnvelope(
+                command_id=derived(cause.event_id, self.policy.name, command.wire_name, key, n),
+                type=command.wire_name,
+                schema_version=command.version,
+                issued_at=cause.occurred_at,
+                domain=command.topic.domain,
+                aggregate_id=key,
+                actor=Actor("service", self.policy.target.domain),
+                correlation_id=cause.correlation_id,
+                causation_id=cause.event_id,
+                hops=cause.hops + 1,
+                payload=msgspec.Raw(command.to_json()),
+            )
+        )
+        traced = [(name, bytes(header)) for name, header in event.record.headers if name == "traceparent"]
+        signature = self._signer.sign(command.topic.commands_topic, key.encode(), value)
+        return Entry(key.encode(), value, [signature, *traced])
+
+    def _hold(self, key: bytes) -> None:
+        self._held.add(key)
+        self._holds = True

@@ -1,0 +1,334 @@
+"""The decider: commands in, and in one transaction out: results, events, state and rows."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from streams.agent import Decider
+from streams.clock import Clock, bounded
+from streams.contract import Command, Event
+from streams.decision import Case, Decision, Pending, Refuse, Settle
+from streams.envelope import Actor, CommandEnvelope, EventEnvelope, Outcome, Signer, Source, body_hash, encode
+from streams.ids import derived
+from streams.log import MAX_GROUP, Log
+from streams.loop import DRAIN_S, Position, Stop, identity, parked
+from streams.records import Parsed, Unfit, read_command
+from streams.relay import Relay
+from streams.shard import Shard, document_key, evolved, microseconds, moment
+from streams.sink import Fact
+from streams.store import BadData, Claim, Outgoing, Result, Settled, Slot, Store, Work
+
+log = logging.getLogger(__name__)
+
+BREATH = 128  # commands between two chances for everything else on this loop
+RECENT = 50_000  # ids of committed commands that are remembered, so that quick repeats cost nothing
+RECORD = 512  # bytes of a record besides its value, at most
+ACCEPTED = Outcome()
+
+CommandRecord = Parsed[CommandEnvelope, Command]
+
+
+class Decided(NamedTuple):
+    """What a rule said, in one shape."""
+
+    events: Sequence[Event]
+    outcome: Outcome
+
+
+class Deciding:
+    """The handler of a decider on one partition."""
+
+    def __init__(self, decider: Decider, slot: Slot, *, store: Store, log: Log, signer: Signer, clock: Clock) -> None:
+        """Nothing is read before `begin`."""
+        self.decider, self.slot = decider, slot
+        self.shard = Shard(decider.table, slot.partition)
+        self.relay = Relay(slot, decider.topic.events_topic, store=store, log=log, signer=signer)
+        self._store, self._log, self._signer, self._clock = store, log, signer, clock
+        self._epoch = -1
+        self._holds = False
+        self._held: set[bytes] = set()
+        self._recent: dict[UUID, None] = {}
+
+    # -- the loop's protocol
+
+    async def begin(self, claim: Claim) -> None:
+        """Send what an earlier owner left unsent; raises Stop when Kafka has events that Postgres does not know."""
+        if claim.epoch == self._epoch:
+            return
+        await self._check(claim)
+        self._epoch, self._holds = claim.epoch, claim.holds
+        self.relay.start(claim.epoch, claim.relayed)
+
+    async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
+        """Decide a batch."""
+        await self.relay.room()
+        self.shard.trim()
+        work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
+        commands = await self._fresh(self._read(records, work), work, careful)
+        await self._load(commands)
+        waiting = await self._waiting(commands)
+        for n, command in enumerate(commands):
+            if n % BREATH == 0:
+                await asyncio.sleep(0)
+            if command.record.key in waiting or command.record.key in self._held:
+                work.parked.append(self._parked(command, "held", "An earlier record of this key is parked.", holds=True))
+            else:
+                self._run(command, work)
+        work.states = self.shard.take()
+        work.relayed = self.relay.sent
+        return work
+
+    def park(self, record: Any, at: Position, fault: BadData) -> Work:
+        """Park a record whose rows the store refuses."""
+        command = read_command(self.decider.topic, self.slot.partition, record, self._signer, self._clock)
+        work = Work(at.next, record.offset + 1, at.number, identity(record), relayed=self.relay.sent)
+        work.parked.append(self._parked(command, "refused_by_store", str(fault), holds=True))
+        self._hold(record.key)
+        self.shard.take()
+        return work
+
+    def committed(self, work: Work) -> None:
+        """Relay the events; remember the ids."""
+        self.shard.committed()
+        self.relay.offer(work.outbox)
+        for result in work.results:
+            self._recent[result.command_id] = None
+        while len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+
+    def forget(self) -> None:
+        """Drop documents, held keys and recent ids. The relay goes on: what it has is committed."""
+        self.shard.clear()
+        self._held.clear()
+        self._recent.clear()
+        self._holds = True  # until the next claim tells
+        self._epoch = -1
+
+    async def end(self) -> None:
+        """Send what is committed, as far as time allows."""
+        await self.relay.drain(DRAIN_S)
+        self.relay.stop()
+        self.shard.close()
+
+    # -- its steps
+
+    async def _check(self, claim: Claim) -> None:
+        """Events that Kafka has and Postgres does not know would be decided a second time."""
+        topic, partition = self.decider.topic.events_topic, self.slot.partition
+        start, end = await self._log.bounds(topic, partition)
+        if end == start and claim.relayed > 0:
+            raise Stop(
+                f"{topic} is empty and Postgres has relayed up to number {claim.relayed}: the topic was wiped. Restore Kafka, "
+                "or reset both."
+            )
+        last = await self._log.read(topic, partition, end - 1) if end > start else None
+        number = msgspec.json.decode(last.value, type=_Number).number if last is not None else 0
+        if number > claim.number:
+            raise Stop(
+                f"{topic} goes up to number {number} and Postgres knows {claim.number}: Postgres was wiped or restored from an older "
+                "copy. Restore the newer Postgres, or reset both."
+            )
+
+    def _read(self, records: Sequence[Any], work: Work) -> list[CommandRecord]:
+        topic, partition = self.decider.topic, self.slot.partition
+        commands = []
+        for record in records:
+            try:
+                commands.append(read_command(topic, partition, record, self._signer, self._clock))
+            except Unfit as unfit:
+                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+        return commands
+
+    async def _fresh(self, commands: list[CommandRecord], work: Work, careful: bool) -> list[CommandRecord]:
+        """Those whose id was not seen in this batch, lately, or (with `careful`) ever."""
+        known = await self._store.known(self.slot, [c.envelope.command_id for c in commands]) if careful else set[UUID]()
+        seen: set[UUID] = set()
+        fresh = []
+        for command in commands:
+            command_id = command.envelope.command_id
+            if command_id in seen or command_id in self._recent or command_id in known:
+                work.duplicates += 1
+            else:
+                seen.add(command_id)
+                fresh.append(command)
+        return fresh
+
+    async def _load(self, commands: list[CommandRecord]) -> None:
+        reads = self.decider.reads
+        wanted = {c.envelope.aggregate_id for c in commands}
+        wanted.update(document_key(c.message.key, sub) for c in commands for sub in reads(c.message))
+        if missing := self.shard.missing(wanted):
+            self.shard.fill(missing, await self._store.load(self.slot, missing))
+
+    async def _waiting(self, commands: list[CommandRecord]) -> set[bytes]:
+        return await self._store.held(self.slot, {c.record.key for c in commands}) if self._holds and commands else set()
+
+    def _run(self, command: CommandRecord, work: Work) -> None:
+        """Run the rules on one command; whatever they raise parks it and holds its key, and nothing else."""
+        try:
+            self._decide(command, work)
+        except Exception as error:  # noqa: BLE001 - rules may raise anything
+            text = "".join(traceback.format_exception(error, limit=-8))
+            log.warning("%s %s parked: %r", command.envelope.type, command.envelope.command_id, error)
+            cause = "too_large" if isinstance(error, TooLarge) else "rule_failed"
+            work.parked.append(self._parked(command, cause, text, holds=True))
+            self._hold(command.record.key)
+
+    def _decide(self, command: CommandRecord, work: Work) -> None:
+        """Decide, evolve and project; only what has come out whole goes into the shard and the work."""
+        envelope, message, key = command.envelope, command.message, command.message.key
+        root = self.shard.root(key)
+        now = max(moment(root.at), bounded(envelope.issued_at, command.record.timestamp, self._clock))
+        states = self.shard.states(key, self.decider.reads(message))
+        decided = self._judge(command, states, now)
+        facts = self._facts(command, decided.events, root.version, now)
+        changed: dict[str, Any] = {}
+        rows: list[Any] = []
+        for fact in facts:
+            changed.update(evolved(self.decider.evolve, states, fact.event))
+            rows.extend(self.decider.project(fact, states))
+        outgoing = _outgoing(command, self.slot.partition, facts, decided.outcome, root.version, now, work.number)
+        # nothing below this line raises
+        if facts:
+            self.shard.put(key, changed, facts[-1].seq, microseconds(now))
+        for row in rows:
+            work.rows.setdefault(row.__rows__, []).append(row)
+        work.number = outgoing[-1].number
+        work.outbox.extend(outgoing)
+        work.results.append(_result(command, facts, decided.outcome))
+        if decided.outcome.settles is not None:
+            work.settled.append(_settled(decided.outcome))
+
+    def _judge(self, command: CommandRecord, states: Any, now: datetime) -> Decided:
+        if not command.message.may_be_issued_by(command.envelope.actor):
+            return _decided(Refuse("forbidden", 403))
+        case = Case(now, str(command.envelope.command_id))
+        return _decided(self.decider.decide(states, command.message, case))
+
+    def _facts(self, command: CommandRecord, events: Sequence[Event], seq: int, now: datetime) -> list[Fact]:
+        envelope, key = command.envelope, command.message.key
+        facts = []
+        nth: dict[str, int] = {}
+        for n, event in enumerate(events, 1):
+            if event.key != key:
+                raise ValueError(f"{event.wire_name} is keyed {event.key!r}, its command {key!r}: a rule speaks of its own key.")
+            name = event.wire_name
+            nth[name] = nth.get(name, -1) + 1
+            event_id = derived(envelope.command_id, "", name, key, nth[name])
+            facts.append(Fact(event, event_id, key, seq + n, now, envelope.actor, envelope.command_id))
+        return facts
+
+    def _hold(self, key: bytes) -> None:
+        self._held.add(key)
+        self._holds = True
+
+    def _parked(self, command: CommandRecord, cause: str, error: str, *, holds: bool) -> Any:
+        envelope = command.envelope
+        return parked(
+            command.record, cause, error, holds=holds, command_id=envelope.command_id, actor=actor_name(envelope.actor)
+        )
+
+
+class TooLarge(ValueError):
+    """The events of one command do not fit into one record batch."""
+
+
+class _Number(msgspec.Struct):
+    number: int
+
+
+def actor_name(actor: Actor) -> str:
+    """How an actor is written in a result: `user:u1`."""
+    return f"{actor.type}:{actor.id}"
+
+
+def _decided(decision: Decision) -> Decided:
+    if isinstance(decision, Refuse):
+        return Decided(decision.events, _refused(decision))
+    if isinstance(decision, Pending):
+        return Decided(decision.events, Outcome("pending"))
+    if isinstance(decision, Settle):
+        outcome = Outcome() if decision.refuse is None else _refused(decision.refuse)
+        return Decided(decision.events, msgspec.structs.replace(outcome, settles=UUID(decision.command_id)))
+    return Decided(decision, Outcome())
+
+
+def _refused(refuse: Refuse) -> Outcome:
+    details = msgspec.Raw(msgspec.json.encode(refuse.details)) if refuse.details else None
+    return Outcome("rejected", refuse.code, refuse.status, details)
+
+
+def _outgoing(
+    command: CommandRecord, partition: int, facts: Sequence[Fact], outcome: Outcome, seq: int, now: datetime, number: int
+) -> list[Outgoing]:
+    """The records that a command leaves: its events, or else one that tells its outcome."""
+    envelope, record = command.envelope, command.record
+    told: list[tuple[str, int, UUID, int, bytes]] = [
+        (f.event.wire_name, f.event.version, f.event_id, f.seq, f.event.to_json()) for f in facts
+    ]
+    if not told:
+        name = "command_rejected" if outcome.status == "rejected" else "command_accepted"
+        told = [(name, 1, derived(envelope.command_id, "", name, envelope.aggregate_id, 0), seq, b"{}")]
+    source = Source(partition, record.offset, body_hash(envelope.payload))
+    traceparent = next((value.decode("ascii", "replace") for name, value in record.headers if name == "traceparent"), None)
+    rows = []
+    for n, (name, version, event_id, sequence, payload) in enumerate(told, 1):
+        last = n == len(told)
+        event = EventEnvelope(
+            event_id=event_id,
+            type=name,
+            schema_version=version,
+            occurred_at=now,
+            domain=envelope.domain,
+            aggregate_id=envelope.aggregate_id,
+            aggregate_seq=sequence,
+            actor=envelope.actor,
+            command_id=envelope.command_id,
+            correlation_id=envelope.correlation_id,
+            causation_id=envelope.command_id,
+            number=number + n,
+            source=source,
+            hops=envelope.hops,
+            outcome=outcome if last and outcome != ACCEPTED else None,
+            payload=msgspec.Raw(payload),
+        )
+        rows.append(Outgoing(partition, number + n, envelope.aggregate_id, encode(event), not last, traceparent))
+    if sum(len(row.value) + RECORD for row in rows) > MAX_GROUP:
+        raise TooLarge(f"The events of {envelope.type} are above {MAX_GROUP} bytes.")
+    return rows
+
+
+def _result(command: CommandRecord, facts: Sequence[Fact], outcome: Outcome) -> Result:
+    envelope = command.envelope
+    own = ACCEPTED if outcome.settles is not None else outcome
+    events = ",".join(f'["{fact.event_id}","{fact.event.wire_name}"]' for fact in facts)
+    return Result(
+        envelope.command_id,
+        own.status,
+        own.code,
+        _details(own),
+        f"[{events}]",
+        body_hash(envelope.payload),
+        actor_name(envelope.actor),
+        command.record.partition,
+        command.record.offset,
+    )
+
+
+def _settled(outcome: Outcome) -> Settled:
+    assert outcome.settles is not None  # noqa: S101 - told by the caller
+    return Settled(outcome.settles, outcome.status, outcome.code, _details(outcome))
+
+
+def _details(outcome: Outcome) -> str | None:
+    """What a result keeps of a refusal: the HTTP status and the details for the caller."""
+    if outcome.http is None:
+        return None
+    details = bytes(outcome.details).decode() if outcome.details is not None else "{}"
+    return f'{{"status":{outcome.http},"details":{details}}}'

@@ -1,0 +1,124 @@
+"""The projection: events in, and in one transaction out: rows, and state where the rules keep any.
+
+It runs a decider's own `evolve` and `project` over its event topic, so what it builds is what the decider built.
+"""
+
+import asyncio
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from streams.agent import Decider
+from streams.contract import Event
+from streams.envelope import EventEnvelope, Signer
+from streams.loop import Position, identity, parked
+from streams.records import Parsed, Unfit, read_event
+from streams.shard import Shard, document_key, evolved, microseconds
+from streams.sink import Fact
+from streams.store import BadData, Claim, Slot, Store, Work
+
+BREATH = 256  # events between two chances for everything else on this loop
+
+EventRecord = Parsed[EventEnvelope, Event | None]
+
+
+class Folding:
+    """The handler of a projection on one partition of a domain's events."""
+
+    def __init__(self, decider: Decider, slot: Slot, *, store: Store, signer: Signer) -> None:
+        """Nothing is read before the first batch."""
+        self.decider, self.slot = decider, slot
+        self.shard = Shard(decider.table, slot.partition)
+        self._store, self._signer = store, signer
+        self._holds = False
+        self._held: set[bytes] = set()
+
+    async def begin(self, claim: Claim) -> None:
+        """Learn whether any key waits."""
+        self._holds = claim.holds or bool(self._held)
+
+    async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
+        """Fold a batch. Numbers that were seen before (a relay's repeats) are dropped."""
+        self.shard.trim()
+        work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
+        events = self._read(records, work)
+        await self._load(events)
+        waiting = await self._store.held(self.slot, {e.record.key for e in events}) if self._holds and events else set()
+        for n, event in enumerate(events):
+            if n % BREATH == 0:
+                await asyncio.sleep(0)
+            if event.record.key in waiting or event.record.key in self._held:
+                work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
+            elif event.message is not None:
+                self._run(event, work)
+        work.states = self.shard.take()
+        return work
+
+    def park(self, record: Any, at: Position, fault: BadData) -> Work:
+        """Park a record whose rows the store refuses."""
+        number = read_event(self.decider.topic, self.slot.partition, record, self._signer).envelope.number
+        work = Work(at.next, record.offset + 1, number, identity(record))
+        work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
+        self._hold(record.key)
+        self.shard.take()
+        return work
+
+    def committed(self, work: Work) -> None:
+        """The documents stand."""
+        self.shard.committed()
+
+    def forget(self) -> None:
+        """Drop documents and held keys."""
+        self.shard.clear()
+        self._held.clear()
+        self._holds = True
+
+    async def end(self) -> None:
+        """Give the memory back."""
+        self.shard.close()
+
+    def _read(self, records: Sequence[Any], work: Work) -> list[EventRecord]:
+        topic, partition = self.decider.topic, self.slot.partition
+        events = []
+        for record in records:
+            try:
+                event = read_event(topic, partition, record, self._signer)
+            except Unfit as unfit:
+                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+                continue
+            if event.envelope.number > work.number:
+                work.number = event.envelope.number
+                events.append(event)
+            else:
+                work.duplicates += 1
+        return events
+
+    async def _load(self, events: list[EventRecord]) -> None:
+        reads = self.decider.reads
+        wanted = {e.envelope.aggregate_id for e in events}
+        wanted.update(document_key(e.envelope.aggregate_id, s) for e in events if e.message for s in reads(e.message))
+        if missing := self.shard.missing(wanted):
+            self.shard.fill(missing, await self._store.load(self.slot, missing))
+
+    def _run(self, event: EventRecord, work: Work) -> None:
+        envelope, message, decider = event.envelope, event.message, self.decider
+        key = envelope.aggregate_id
+        try:
+            states = self.shard.states(key, decider.reads(message))
+            changed = evolved(decider.evolve, states, message)
+            fact = Fact(
+                message, envelope.event_id, key, envelope.aggregate_seq, envelope.occurred_at, envelope.actor, envelope.command_id
+            )
+            rows = list(decider.project(fact, states))
+        except Exception as error:  # noqa: BLE001 - rules may raise anything
+            text = "".join(traceback.format_exception(error, limit=-8))
+            work.parked.append(parked(event.record, "rule_failed", text, holds=True))
+            self._hold(event.record.key)
+            return
+        self.shard.put(key, changed, envelope.aggregate_seq, microseconds(envelope.occurred_at))
+        for row in rows:
+            work.rows.setdefault(row.__rows__, []).append(row)
+
+    def _hold(self, key: bytes) -> None:
+        self._held.add(key)
+        self._holds = True

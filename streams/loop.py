@@ -1,0 +1,378 @@
+"""The batch loop: one task per agent and partition, from claim to commit.
+
+What may go wrong and what each line prevents is told in docs/decisions. In short: the position lives in the store and moves
+only in the transaction that holds the effects, under an epoch that each new owner raises; what is in memory is worth something only under
+the epoch it was read in; every batch, not only the first, must begin where the last one ended.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from streams.envelope import body_hash
+from streams.errors import CaravanError
+from streams.log import Feed, Log
+from streams.store import BadData, Claim, Duplicate, Lost, Parked, Slot, Store, Unavailable, Work
+
+log = logging.getLogger(__name__)
+
+QUEUE = 2  # batches that wait per partition before its delivery is paused
+CAREFUL = 64  # batches after a duplicate for which ids are looked up first
+PATIENCE_S = (0.05, 5.0)  # first and longest pause between tries
+STOPPED_S = 5.0  # how often a stopped partition looks whether it was mended
+DRAIN_S = 5.0  # how long a leaving owner waits for what is under way
+
+
+class Stop(CaravanError):
+    """This partition must not go on; the text says why and how to mend it."""
+
+
+class Position(NamedTuple):
+    """Where a partition stands: the next offset, the last number, the id of the record before."""
+
+    next: int
+    number: int
+
+
+class Handler(Protocol):
+    """What an agent does with a batch. It may keep things in memory until `forget`."""
+
+    async def begin(self, claim: Claim) -> None:
+        """A claim was made. Raises Stop when the store and the log cannot belong together."""
+        ...
+
+    async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
+        """Decode, decide and encode a batch; with `careful` look ids up first. Touches nothing outside but to read."""
+        ...
+
+    def park(self, record: Any, at: Position, fault: BadData) -> Work:
+        """The work that parks this one record, whose data the store refused."""
+        ...
+
+    def committed(self, work: Work) -> None:
+        """The work stands; what follows from it may start."""
+        ...
+
+    def forget(self) -> None:
+        """Drop everything that was read or decided."""
+        ...
+
+    async def end(self) -> None:
+        """The partition is given up; finish or cancel what runs."""
+        ...
+
+
+class Reassigned(Exception):  # noqa: N818 - a signal, not an error
+    """The group was rebalanced; the claim must be looked at again."""
+
+
+@dataclass
+class Delivery:
+    """A batch as the transport hands it over; `generation` counts the seeks of its partition."""
+
+    records: Sequence[Any]
+    generation: int
+
+
+class Partition:
+    """One agent on one partition. `offer` is called by the transport, `run` is its task."""
+
+    def __init__(self, slot: Slot, handler: Handler, *, store: Store, log: Log, feed: Feed, owner: str) -> None:
+        """Nothing happens before `run`."""
+        self.slot = slot
+        self.handler = handler
+        self.owner = owner
+        self.claimed = asyncio.Event()
+        self._store, self._log, self._feed = store, log, feed
+        self._queue: deque[Delivery] = deque()
+        self._wake = asyncio.Event()
+        self._reassigned = False
+        self._leaving = False
+        self._generation = -1
+        self._epoch: int | None = None
+        self._position = self._ahead = Position(0, 0)
+        self._partitions: int | None = None
+        self._sought: int | None = None
+        self._careful = 0
+        self._uncommitted: deque[Sequence[Any]] = deque()
+        self._committing: asyncio.Task[None] | None = None
+        self._told = asyncio.Event()
+        self._why: str | None = None
+
+    # -- called by the transport
+
+    def offer(self, records: Sequence[Any], generation: int) -> None:
+        """Take a batch; pauses the partition while enough of them wait."""
+        self._queue.append(Delivery(records, generation))
+        if len(self._queue) >= QUEUE:
+            self._feed.pause(self.slot.topic, self.slot.partition)
+        self._wake.set()
+
+    def reassign(self) -> None:
+        """A rebalance left this partition here: its claim is looked at again before it goes on."""
+        self._reassigned = True
+        self._wake.set()
+
+    def leave(self) -> None:
+        """Finish the batch under way and end."""
+        self._leaving = True
+        self._wake.set()
+
+    # -- the task
+
+    async def run(self) -> None:
+        """Own the partition and work it until `leave` or cancellation; passing errors are retried for ever."""
+        teller = asyncio.create_task(self._tell())
+        pause = PATIENCE_S[0]
+        try:
+            while not self._leaving:
+                try:
+                    await self._own()
+                    pause = PATIENCE_S[0]
+                    await self._consume()
+                except Reassigned:
+                    pass
+                except Lost as lost:
+                    log.info("%s: %s Claiming again.", self._name, lost)
+                    self._forget()
+                except (Unavailable, OSError) as passing:
+                    log.warning("%s: %s Trying again in %.1f s.", self._name, passing, pause)
+                    self._forget()
+                    await self._sleep(pause)
+                    pause = min(pause * 2, PATIENCE_S[1])
+                except Stop as stop:
+                    await self._stand_still(stop)
+        finally:
+            self.claimed.clear()
+            await self._abandon()
+            teller.cancel()
+            await self.handler.end()
+
+    async def _own(self) -> None:
+        """Claim, check that store and log belong together, and have the transport deliver from the position on."""
+        self._reassigned = False
+        held = self._epoch
+        claim = await self._store.claim(self.slot, self.owner, held)
+        if claim.epoch != held:
+            self.handler.forget()
+        self._epoch, self._partitions = claim.epoch, claim.partitions
+        self._position = self._ahead = Position(claim.next, claim.number)
+        await self._check(claim)
+        await self.handler.begin(claim)
+        if self._why is not None:
+            self._why = None
+            await self._store.stopped(self.slot, None)
+        self._queue.clear()
+        self._generation = await self._feed.seek(self.slot.topic, self.slot.partition, claim.next)
+        self._feed.resume(self.slot.topic, self.slot.partition)
+        self.claimed.set()
+
+    async def _check(self, claim: Claim) -> None:
+        """Never jump: the log must reach up to the position and hold the very record that was processed last."""
+        _, topic, partition = self.slot[1:]
+        count = await self._log.partitions(topic)
+        if claim.partitions is not None and count != claim.partitions:
+            raise Stop(
+                f"{topic} has {count} partitions, it had {claim.partitions} when the position was taken. Keys have moved: "
+                "restore the topic, or drain it and start a new one."
+            )
+        self._partitions = count
+        start, end = await self._log.bounds(topic, partition)
+        if claim.next > end:
+            raise Stop(
+                f"Kafka ends at offset {end} and Postgres has processed up to {claim.next}: the topic was wiped, cut off or "
+                "restored from an older copy. Restore Kafka, or reset both with the same data."
+            )
+        if claim.next < start:
+            raise Stop(
+                f"Kafka begins at offset {start} and the next record to process is {claim.next}: unread records were "
+                "deleted. Restore the topic, or accept the loss by moving the position."
+            )
+        if claim.last_id and claim.next > start:
+            record = await self._log.read(topic, partition, claim.next - 1)
+            if record is not None and identity(record) != claim.last_id:
+                raise Stop(
+                    f"The record at offset {claim.next - 1} is not the one that was processed: this is another topic under "
+                    "the same name. Restore Kafka and Postgres from the same moment."
+                )
+
+    async def _consume(self) -> None:
+        while True:
+            try:
+                records = await self._next()
+                if records is None:
+                    await self._finish()
+                    return
+                await self._pipeline(records)
+            except (Duplicate, BadData) as fault:
+                await self._redo(fault)
+
+    async def _pipeline(self, records: Sequence[Any]) -> None:
+        """Prepare this batch while the one before it commits; its own transaction starts after that COMMIT returned."""
+        self._uncommitted.append(records)
+        work = await self.handler.prepare(records, self._ahead, self._careful > 0)
+        self._careful = max(0, self._careful - 1)
+        self._ahead = Position(work.next, work.number)
+        await self._finish()
+        self._committing = asyncio.create_task(self._commit(work))
+
+    async def _finish(self) -> None:
+        """Wait for the commit under way; raises what it raised."""
+        if self._committing is not None:
+            task, self._committing = self._committing, None
+            await task
+
+    async def _commit(self, work: Work) -> None:
+        if self._epoch is None:
+            raise Lost("Not the owner.")
+        work.partitions = self._partitions
+        await self._store.commit(self.slot, self._epoch, work)
+        self._uncommitted.popleft()
+        self._position = Position(work.next, work.number)
+        self.handler.committed(work)
+        self._told.set()
+
+    async def _redo(self, fault: Exception) -> None:
+        """Run what was not committed again, one batch after the other, looking ids up first and finding bad records."""
+        log.info("%s: %s", self._name, fault)
+        waiting = list(self._uncommitted)
+        self._uncommitted.clear()
+        self._committing = None
+        self._careful = CAREFUL
+        self._back()
+        for records in waiting:
+            await self._settle(records)
+
+    async def _settle(self, records: Sequence[Any]) -> None:
+        self._uncommitted.append(records)
+        try:
+            await self._commit(await self.handler.prepare(records, self._ahead, True))
+            self._ahead = self._position
+        except Duplicate as duplicate:
+            raise Lost("An id came into the inbox from elsewhere.") from duplicate
+        except BadData as fault:
+            self._uncommitted.clear()
+            self._back()
+            if len(records) == 1:
+                self._uncommitted.append(records)
+                await self._commit(self.handler.park(records[0], self._ahead, fault))
+                self._ahead = self._position
+                return
+            half = len(records) // 2
+            await self._settle(records[:half])
+            await self._settle(records[half:])
+
+    def _back(self) -> None:
+        self.handler.forget()
+        self._ahead = self._position
+
+    async def _next(self) -> Sequence[Any] | None:
+        """The next batch from the position on, or None to leave; raises Reassigned, or what the commit under way raised."""
+        while True:
+            if self._leaving:
+                return None
+            if self._reassigned:
+                await self._finish()
+                raise Reassigned
+            if self._committing is not None and self._committing.done():
+                await self._finish()
+            if self._queue:
+                delivery = self._queue.popleft()
+                if len(self._queue) == QUEUE - 1:
+                    self._feed.resume(self.slot.topic, self.slot.partition)
+                if records := await self._continue(delivery):
+                    return records
+                continue
+            self._wake.clear()
+            await self._awake()
+
+    async def _awake(self) -> None:
+        waiters: set[asyncio.Task[Any]] = {asyncio.create_task(self._wake.wait())}
+        if self._committing is not None:
+            waiters.add(self._committing)
+        try:
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters - {self._committing}:
+                waiter.cancel()
+
+    async def _continue(self, delivery: Delivery) -> Sequence[Any] | None:
+        """The part of a delivery that follows on; a hole is never stepped over without looking."""
+        expected = self._ahead.next
+        records = delivery.records
+        if delivery.generation < self._generation or records[-1].offset < expected:
+            return None
+        if records[0].offset < expected:
+            return [record for record in records if record.offset >= expected]
+        if records[0].offset == expected:
+            return records
+        topic, partition = self.slot[2:]
+        if delivery.generation > self._generation or self._sought != expected:
+            self._generation = await self._feed.seek(topic, partition, expected)
+            self._sought = expected
+            return None
+        start, _ = await self._log.bounds(topic, partition)
+        if start > expected:
+            raise Stop(f"Kafka begins at offset {start} and {expected} was not read yet: unread records were deleted.")
+        log.warning("%s: no records from %d to %d (compacted, or control records)", self._name, expected, records[0].offset - 1)
+        return records
+
+    # -- the ends
+
+    def _forget(self) -> None:
+        """Everything in memory is worth nothing."""
+        if self._committing is not None:
+            self._committing.cancel()
+        self._committing = None
+        self._uncommitted.clear()
+        self._epoch = None
+        self.claimed.clear()
+        self.handler.forget()
+
+    async def _abandon(self) -> None:
+        if self._committing is not None:
+            with suppress(CaravanError, OSError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._finish(), DRAIN_S)
+
+    async def _stand_still(self, stop: Stop) -> None:
+        self._forget()
+        if self._why != str(stop):
+            self._why = str(stop)
+            log.error("%s stopped: %s", self._name, stop)
+            with suppress(Unavailable):
+                await self._store.stopped(self.slot, self._why)
+        await self._sleep(STOPPED_S)
+
+    async def _sleep(self, seconds: float) -> None:
+        self._wake.clear()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    async def _tell(self) -> None:
+        """After a commit tell those who wait, and Kafka's tools, where we stand; many commits may be told as one."""
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            at = self._position.next
+            with suppress(CaravanError, OSError):
+                await self._store.moved(self.slot, at)
+            await self._feed.hint(self.slot.topic, self.slot.partition, at)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.slot.agent} {self.slot.topic}/{self.slot.partition}"
+
+
+def identity(record: Any) -> str:
+    """What tells a record from another one at the same offset."""
+    return body_hash(record.value or b"")
+
+
+def parked(record: Any, cause: str, error: str, *, holds: bool, command_id: Any = None, actor: str | None = None) -> Parked:
+    """A parked record, as it was."""
+    headers = [(name, bytes(value)) for name, value in record.headers]
+    return Parked(record.offset, record.key, record.value, headers, cause, error, command_id, actor, holds)

@@ -1,0 +1,139 @@
+"""The relay: from the outbox to the event topic, in the order of the numbers, after the commit.
+
+One chunk is in flight per partition; a chunk that failed begins again at its first event. So first appearances are in order, and readers drop
+the numbers that they have seen.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from streams.envelope import Signer
+from streams.log import Entry, Log
+from streams.store import Outgoing, Slot, Store, Unavailable
+
+log = logging.getLogger(__name__)
+
+CHUNK = 2000  # events, about, that are appended before the next look at the queue
+BACKLOG = 20_000  # events that may wait before the partition takes no further batch
+PATIENCE_S = (0.1, 5.0)  # first and longest pause between tries
+IDLE_S = 1.0  # how long nothing was sent before the store is told how far Kafka is
+
+
+class Relay:
+    """Sends what one partition of a decider committed."""
+
+    def __init__(self, slot: Slot, topic: str, *, store: Store, log: Log, signer: Signer) -> None:
+        """`topic` is the event topic; nothing is sent before `start`."""
+        self.sent = 0
+        self._slot, self._topic = slot, topic
+        self._store, self._log, self._signer = store, log, signer
+        self._queue: deque[Outgoing] = deque()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, epoch: int, relayed: int) -> None:
+        """Begin under this claim: first what an earlier owner left unsent, then what is offered."""
+        self.stop()
+        self.sent = relayed
+        self._task = asyncio.create_task(self._run(epoch))
+
+    def stop(self) -> None:
+        """Send nothing more; what is unsent stays in the outbox for the next owner."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._queue.clear()
+        self._room.set()
+
+    def offer(self, rows: Sequence[Outgoing]) -> None:
+        """Take committed events, in order."""
+        self._queue.extend(rows)
+        self._wake.set()
+        if len(self._queue) > BACKLOG:
+            self._room.clear()
+
+    async def room(self) -> None:
+        """Wait until the backlog is small enough to take more."""
+        await self._room.wait()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until all that was offered is sent, at most so long; the rest stays in the outbox for the next owner."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._queue and self._task is not None:
+                    await asyncio.sleep(0.01)
+
+    async def _run(self, epoch: int) -> None:
+        pause, told, leftovers = PATIENCE_S[0], self.sent, True
+        while True:
+            try:
+                if leftovers:
+                    leftovers = await self._leftovers()
+                elif self._queue:
+                    await self._send(self._chunk())
+                elif told < self.sent and not await self._woken(IDLE_S):
+                    await self._store.sent(self._slot, epoch, self.sent)
+                    told = self.sent
+                elif told == self.sent:
+                    await self._woken(None)
+                pause = PATIENCE_S[0]
+            except (Unavailable, OSError) as passing:
+                log.warning("%s/%d: %s; %d events wait", self._topic, self._slot.partition, passing, len(self._queue))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, PATIENCE_S[1])
+
+    async def _leftovers(self) -> bool:
+        """Send the next events that an earlier owner committed; whether there may be more."""
+        rows = await self._store.unsent(self._slot, self.sent, CHUNK)
+        if rows:
+            await self._send(rows)
+        return len(rows) > 0
+
+    async def _woken(self, seconds: float | None) -> bool:
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _chunk(self) -> list[Outgoing]:
+        """The next events that are not sent yet, whole commands."""
+        rows: list[Outgoing] = []
+        for row in self._queue:
+            if row.number > self.sent:
+                rows.append(row)
+            if len(rows) >= CHUNK and not row.more:
+                break
+        return rows
+
+    async def _send(self, rows: Sequence[Outgoing]) -> None:
+        if rows:
+            await self._log.append(self._topic, self._slot.partition, list(self._groups(rows)))
+            self.sent = rows[-1].number
+        while self._queue and self._queue[0].number <= self.sent:
+            self._queue.popleft()
+        if len(self._queue) <= BACKLOG:
+            self._room.set()
+
+    def _groups(self, rows: Sequence[Outgoing]) -> Iterator[list[Entry]]:
+        group: list[Entry] = []
+        for row in rows:
+            group.append(self._entry(row))
+            if not row.more:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _entry(self, row: Outgoing) -> Entry:
+        key = row.key.encode()
+        headers = [self._signer.sign(self._topic, key, row.value)]
+        if row.traceparent:
+            headers.append(("traceparent", row.traceparent.encode()))
+        return Entry(key, row.value, headers)

@@ -1,0 +1,141 @@
+"""What one partition's agent holds of its table in memory, and the pure step from a message to changed documents."""
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from streams.agent import Evolve
+from streams.decision import ROOT, State
+from streams.errors import CaravanError
+from streams.store import Stored
+from streams.table import Document, Table
+
+LIMIT = 128 << 20  # bytes of documents a partition keeps hot, about
+_DOCUMENT = 400  # bytes that a document takes besides its data, about
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class UnreadDocument(CaravanError):
+    """A rule changed a document that `reads` had not named for this message."""
+
+
+def document_key(key: str, sub_key: str) -> str:
+    """Where a sub-key of an aggregate is stored; a key holds no `/`, so this is unambiguous."""
+    return f"{key}/{sub_key}" if sub_key else key
+
+
+def microseconds(moment: datetime) -> int:
+    """Unix time in microseconds."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(unix_us: int) -> datetime:
+    """The UTC time of Unix microseconds."""
+    return _EPOCH + timedelta(microseconds=unix_us)
+
+
+class Shard:
+    """The hot documents of one partition; valid only under the epoch in which they were read."""
+
+    def __init__(self, table: Table, partition: int, limit: int = LIMIT) -> None:
+        """Empty; it shows itself in `table` once it is used."""
+        self.table = table
+        self.partition = partition
+        self._documents: dict[str, Document] = {}
+        self._dirty: dict[str, Document] = {}
+        self._pinned: deque[set[str]] = deque()
+        self._bytes = 0
+        self._limit = limit
+        table.shards[partition] = self._documents
+
+    def missing(self, keys: Iterable[str]) -> set[str]:
+        """Which of these documents have to be loaded."""
+        return {key for key in keys if key not in self._documents}
+
+    def fill(self, keys: Collection[str], stored: Mapping[str, Stored]) -> None:
+        """Take loaded documents; a key that is not stored gets its initial state."""
+        for key in keys:
+            sub_key = key.partition("/")[2]
+            if row := stored.get(key):
+                state = self.table.decode(sub_key, row.data)
+                self._documents[key] = Document(state, row.version, row.version, row.at)
+                self._bytes += len(row.data) + _DOCUMENT
+            else:
+                self._documents[key] = Document(self.table.initial(sub_key))
+                self._bytes += _DOCUMENT
+
+    def states(self, key: str, sub_keys: Iterable[str]) -> dict[str, State]:
+        """The states that a rule is given."""
+        documents = self._documents
+        found = {ROOT: documents[key].state}
+        for sub_key in sub_keys:
+            found[sub_key] = documents[document_key(key, sub_key)].state
+        return found
+
+    def root(self, key: str) -> Document:
+        """The document of the key itself."""
+        return self._documents[key]
+
+    def put(self, key: str, changed: Mapping[str, State], sequence: int, at: int) -> None:
+        """Take over what `evolve` changed; the root counts the events, whether or not it changed."""
+        for sub_key, state in changed.items():
+            name = document_key(key, sub_key)
+            document = self._documents[name]
+            document.state = state
+            if sub_key:
+                document.version += 1
+                document.at = at
+            self._dirty[name] = document
+        root = self._dirty[key] = self._documents[key]
+        root.version, root.at = sequence, at
+
+    def take(self) -> list[Stored]:
+        """The documents changed since the last take, sorted by key, as they are to be stored."""
+        rules, encode = self.table.version, msgspec.json.encode
+        out = []
+        for key, document in sorted(self._dirty.items()):
+            data = encode(document.state).decode()
+            out.append(Stored(key, document.version, document.stored, rules, document.at, data))
+            document.stored = document.version
+        self._pinned.append(set(self._dirty))
+        self._dirty.clear()
+        return out
+
+    def committed(self) -> None:
+        """What the oldest take returned is in the store."""
+        self._pinned.popleft()
+
+    def trim(self) -> None:
+        """Above the byte limit forget all documents but those of takes that are not committed; call it between batches."""
+        if self._bytes <= self._limit:
+            return
+        kept = {key: self._documents[key] for keys in self._pinned for key in keys}
+        self._documents.clear()
+        self._documents.update(kept)
+        self._bytes = len(kept) * 2 * _DOCUMENT
+
+    def close(self) -> None:
+        """The partition is no longer here."""
+        self.clear()
+        self.table.shards.pop(self.partition, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._documents.clear()
+        self._dirty.clear()
+        self._pinned.clear()
+        self._bytes = 0
+
+
+def evolved(evolve: Evolve, states: dict[str, State], event: Any) -> Mapping[str, State]:
+    """Fold one event into `states`; returns what changed. Raises UnreadDocument."""
+    changed = evolve(states, event)
+    if not changed.keys() <= states.keys():
+        unread = sorted(changed.keys() - states.keys())
+        raise UnreadDocument(f"{type(event).__name__} changed {unread}, which `reads` did not name.")
+    states.update(changed)
+    return changed
