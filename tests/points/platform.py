@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from agents.points.agent import POINTS_DECIDER, TRANSFERS
+from streams.agent import Decider
 from streams.contract import Command, Event
 from streams.decision import ROOT, Case, Pending, Refuse, Settle, State
 from streams.envelope import Actor
@@ -29,8 +30,10 @@ class Outcome:
 class Platform:
     """`send` decides one command; `step` carries on one waiting saga, `settle` all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, decider: Decider = POINTS_DECIDER) -> None:
         """Nobody has anything."""
+        self.decider = decider
+        self.commands: dict[str, Command] = {}
         self.documents: dict[str, dict[str, State]] = defaultdict(dict)
         self.outcomes: dict[str, Outcome] = {}
         self.facts: list[Fact[Any]] = []
@@ -42,7 +45,8 @@ class Platform:
         """Decide it and remember what it leads to."""
         number = len(self.outcomes) + 1
         case = Case(START + timedelta(seconds=number), str(UUID(int=number)))
-        decision = POINTS_DECIDER.decide(self._state(command), command, case)
+        self.commands[case.command_id] = command
+        decision = self.decider.decide(self._state(command), command, case)
         match decision:
             case Refuse(code=code, events=events):
                 outcome = Outcome("rejected", code)
@@ -76,12 +80,12 @@ class Platform:
 
     def account(self, user: str) -> Any:
         """The document of a user's account."""
-        return self.documents.get(user, {}).get(ROOT, POINTS_DECIDER.table.initial(ROOT))
+        return self.documents.get(user, {}).get(ROOT, self.decider.table.initial(ROOT))
 
     def _state(self, message: Command | Event) -> Mapping[str, State]:
-        names = (ROOT, *POINTS_DECIDER.reads(message))
+        names = (ROOT, *self.decider.reads(message))
         kept = self.documents.get(message.key, {})
-        return {name: kept.get(name) or POINTS_DECIDER.table.initial(name) for name in names}
+        return {name: kept.get(name) or self.decider.table.initial(name) for name in names}
 
     def _record(self, event: Event, case: Case) -> Event:
         self._seq[event.key] += 1
@@ -103,8 +107,8 @@ class Platform:
     def replay(self, fact: Fact[Any]) -> None:
         """What an event does to documents and rows, live or again."""
         self.facts.append(fact)
-        self.documents[fact.key] |= POINTS_DECIDER.evolve(self._state(fact.event), fact.event)
-        for row in POINTS_DECIDER.project(fact, self._state(fact.event)):
+        self.documents[fact.key] |= self.decider.evolve(self._state(fact.event), fact.event)
+        for row in self.decider.project(fact, self._state(fact.event)):
             self.rows[type(row).__rows__.name].append(row)  # type: ignore[attr-defined]  # set by @rows
 
 

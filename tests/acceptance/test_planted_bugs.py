@@ -1,0 +1,111 @@
+"""The checker is worth something: it is silent about the rules as they are and speaks of each bug planted in them."""
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from agents.points import rules
+from agents.points.agent import POINTS_DECIDER
+from examples.generate import Line, generate
+from streams.agent import Decider
+from streams.contract import Command
+from streams.decision import ROOT
+from streams.envelope import Actor
+from streams.table import Table
+from tests.acceptance.checker import Observed, faults
+from tests.acceptance.model import Step, answer
+from tests.points.platform import Platform
+from topics.points import POINTS
+
+BUGS = {
+    "a capture leaves the hold held": ("account.move(held=-amount)", "account.move()"),
+    "a capture leaves the hold open": ('_ended(document, "captured")', '_ended(document, "open")'),
+    "an award counts twice": ("account.move(available=+amount)", "account.move(available=2 * amount)"),
+    "a return does not give back": (
+        "account.move(available=+amount, outgoing=-amount)",
+        "account.move(outgoing=-amount)",
+    ),
+    "a reward is given again": ("Award(given=True)", "Award()"),
+    "one more than there is may be spent": (
+        "command.amount > account.available",
+        "command.amount > account.available + 1",
+    ),
+}
+
+
+def planted(right: str, wrong: str) -> Decider:
+    """The decider of points with this change in the text of its rules."""
+    text = Path(rules.__file__).read_text("utf-8")
+    assert right in text
+    changed = ModuleType("agents.points.rules")
+    exec(compile(text.replace(right, wrong), "rules with a bug", "exec"), vars(changed))
+    table = Table(
+        "points",
+        {ROOT: changed.Account, "award": changed.Award, "hold": changed.Hold, "transfer": changed.Transfer},
+    )
+    return dataclasses.replace(
+        POINTS_DECIDER, table=table, decide=changed.decide, evolve=changed.evolve, reads=changed.reads
+    )
+
+
+def accepted(line: Line) -> Command | None:
+    """The command of a line when its contract lets it pass."""
+    contract = POINTS.commands[line["command"].removeprefix("points.")]
+    if line["as"] is None:
+        return None
+    try:
+        command = contract.model_validate(line["data"])
+    except ValueError:
+        return None
+    return command if command.may_be_issued_by(Actor("user", line["as"]["user"], line["as"]["role"])) else None
+
+
+def played(decider: Decider, seed: int = 7, count: int = 1200) -> Observed:
+    """What shows after a generated run with transfers that go on at random moments."""
+    platform, dice = Platform(decider), random.Random(seed)
+    for line in generate(seed, count, users=20):
+        if command := accepted(line):
+            platform.send(command)
+        for _ in range(dice.randrange(3)):
+            platform.step()
+    platform.settle()
+    ledger: dict[str, list[tuple[str, str, str, int, str | None, str | None]]] = {}
+    for user, _, _, *row in platform.rows["ledger"]:
+        ledger.setdefault(user, []).append((row[0], row[1], row[2], row[3], row[4], row[5]))
+    return Observed(
+        [Step(name, command.wire_name, json.loads(command.to_json())) for name, command in platform.commands.items()],
+        {name: (outcome.status, outcome.code) for name, outcome in platform.outcomes.items()},
+        {user: (available, held) for user, (available, held) in platform.balances().items()},
+        ledger,
+    )
+
+
+def test_the_contracts_and_the_model_agree_on_what_is_turned_away() -> None:
+    for line in generate(3, 3000):
+        assert (answer(line) == 202) == (accepted(line) is not None), line
+
+
+def test_the_rules_as_they_are_pass() -> None:
+    seen = played(POINTS_DECIDER)
+
+    assert faults(seen) == []
+    codes = {code for _, code in seen.results.values()}
+    assert codes == {
+        None,
+        "already_awarded",
+        "balance_limit",
+        "hold_ended",
+        "hold_exists",
+        "hold_not_found",
+        "insufficient",
+        "transfer_exists",
+    }
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_every_planted_bug_is_seen(bug: str) -> None:
+    assert faults(played(planted(*BUGS[bug])))
