@@ -7,24 +7,21 @@ import msgspec
 
 from streams.contract import Command
 from streams.envelope import Actor, CommandEnvelope, Signer, encode
-from streams.log import Entry
 
 TRACE = "traceparent"
 
 
-def command_entry(
+def command_record(
     command: Command,
     *,
     command_id: UUID,
     issued_at: datetime,
     actor: Actor,
-    signer: Signer,
     correlation_id: UUID | None = None,
     causation_id: UUID | None = None,
     hops: int = 0,
-    traceparent: str | None = None,
-) -> Entry:
-    """The record to publish on the command topic of the command's domain; personal fields are sealed already."""
+) -> tuple[bytes, bytes]:
+    """Key and value of the record to publish on `topic.commands_topic`; personal fields are sealed already."""
     contract = type(command)
     envelope = CommandEnvelope(
         command_id=command_id,
@@ -39,14 +36,13 @@ def command_entry(
         hops=hops,
         payload=msgspec.Raw(command.to_json()),
     )
-    key, value = command.key.encode(), encode(envelope)
-    return Entry(key, value, command_headers(contract.topic.commands_topic, key, value, signer, traceparent))
+    return command.key.encode(), encode(envelope)
 
 
-def command_headers(
+def signed(
     topic: str, key: bytes, value: bytes, signer: Signer, traceparent: str | None = None
 ) -> list[tuple[str, bytes]]:
-    """The headers that go with a record: its signature and, when traced, its trace."""
+    """The headers that go with a record: its signature and, when it is traced, its trace."""
     headers = [signer.sign(topic, key, value)]
     if traceparent is not None:
         headers.append((TRACE, traceparent.encode()))

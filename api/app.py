@@ -1,0 +1,155 @@
+"""The edge as an application: `uvicorn api.app:create --factory` reads the environment, tests hand their settings in."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Authenticator
+from api.commands import Issue
+from api.edge import Edge
+from api.errors import Problem, invalid, on_http, on_problem, path
+from api.frame import Frame
+from api.health import RETRY, Health
+from api.openapi import Catalogue, document, page
+from api.results import Commands, Refused, on_refused
+from api.routes import Generated
+from api.tokens import Tokens
+from api.views import Show, Signature, out_of_range
+from sinks.postgres.edge import EdgeStore
+from streams import discover
+from streams.clock import SystemClock, VirtualClock
+from streams.contract import Topic
+from streams.envelope import Signer
+from streams.kafka import Kafka
+from streams.settings import Settings
+from streams.store import BadData, Unavailable
+
+
+@dataclass(frozen=True)
+class Served:
+    """A domain as the edge sees it: its contract and its views by name."""
+
+    topic: Topic
+    views: Mapping[str, Any]
+
+
+def discovered() -> list[Served]:
+    """Every domain that there is."""
+    return [Served(discover.topic(domain), discover.views(domain)) for domain in discover.domains()]
+
+
+def create() -> FastAPI:
+    """The edge with the settings of the environment; raises SettingsError."""
+    return create_app(Settings.from_env())
+
+
+def create_app(settings: Settings, served: Sequence[Served] | None = None) -> FastAPI:
+    """The edge for these domains (default: all); raises SettingsError and ContractError. It connects when it is started."""
+    domains = discovered() if served is None else served
+    edge = _edge(settings)
+    catalogue = Catalogue(
+        {d.topic.domain: [c for c in d.topic.commands.values() if c.roles] for d in domains},
+        {d.topic.domain: [s for n, f in d.views.items() if (s := Signature(n, f)).readers.roles] for d in domains},
+    )
+    app = FastAPI(
+        title="Caravan", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_life
+    )
+    app.state.edge = edge
+    app.router.routes.append(_generated(edge, catalogue))
+    for domain in domains if served is None else ():
+        if module := discover.routes(domain.topic.domain):
+            app.include_router(module.router, prefix=f"/v1/{domain.topic.domain}")
+    _documented(app, catalogue)
+    app.add_route("/health", edge.health.health)
+    app.add_route("/ready", edge.health.ready)
+    _guarded(app)
+    return app
+
+
+def _edge(settings: Settings) -> Edge:
+    log = Kafka(settings)
+    store = EdgeStore(settings.postgres, settings.postgres_read, settings.namespace)
+    return Edge(
+        auth=Authenticator(settings),
+        tokens=Tokens(settings.signing_keys),
+        signer=Signer(settings.signing_keys),
+        clock=VirtualClock() if settings.clock == "virtual" else SystemClock(),
+        log=log,
+        store=store,
+        health=Health(log, store),
+    )
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    """Starts whether or not Kafka and Postgres are there: `/ready` tells."""
+    edge: Edge = app.state.edge
+    await edge.store.start()
+    await edge.health.start()
+    try:
+        yield
+    finally:
+        await edge.health.stop()
+        await edge.log.stop()
+        await edge.store.stop()
+
+
+def _generated(edge: Edge, catalogue: Catalogue) -> Generated:
+    routes = Generated()
+    for domain, contracts in catalogue.commands.items():
+        for contract in contracts:
+            routes.add("POST", (domain, contract.wire_name), 0, Issue(edge, contract))
+    for domain, signatures in catalogue.views.items():
+        for signature in signatures:
+            routes.add("GET", (domain, signature.name), len(signature.segments), Show(edge, domain, signature))
+    routes.add("GET", ("commands",), 1, Commands(edge, sorted(catalogue.commands)))
+    return routes
+
+
+def _documented(app: FastAPI, catalogue: Catalogue) -> None:
+    """Serve both documents, made once."""
+    spec = document(catalogue)
+    as_json, as_page = orjson.dumps(spec), page(spec)
+    public = {"Cache-Control": "no-cache"}
+    styled = public | {
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    }
+
+    async def openapi(_request: Request) -> Response:
+        return Response(as_json, headers=public, media_type="application/json")
+
+    async def docs(_request: Request) -> Response:
+        return Response(as_page, headers=styled, media_type="text/html")
+
+    app.add_route("/openapi.json", openapi)
+    app.add_route("/docs", docs)
+
+
+def _guarded(app: FastAPI) -> None:
+    """Every error becomes a problem, whoever raises it."""
+
+    async def unavailable(request: Request, _error: Exception) -> Response:
+        return await on_problem(request, Problem("postgres_unavailable", headers=RETRY))
+
+    async def bad_data(request: Request, _error: Exception) -> Response:
+        return await on_problem(request, out_of_range())
+
+    async def wrong(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return await on_problem(request, invalid([(path(e["loc"]), e["type"], e["msg"]) for e in error.errors()]))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(Refused, on_refused)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, wrong)
+    app.add_exception_handler(Unavailable, unavailable)
+    app.add_exception_handler(BadData, bad_data)
+    app.add_middleware(Frame)

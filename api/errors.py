@@ -1,0 +1,125 @@
+"""Errors as RFC 9457 problem+json. Every code is stable; `PROBLEMS` is the whole list, which OpenAPI and `/docs` show too."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 50  # fields told in one answer
+MAX_NAME = 200  # characters of a field's name that are told back
+
+PROBLEMS: Mapping[str, tuple[int, str]] = {
+    "unreadable_body": (400, "The body is not readable JSON."),
+    "unauthorized": (401, "A valid bearer token is needed."),
+    "forbidden": (403, "The caller may not do this."),
+    "not_found": (404, "There is nothing here for the caller."),
+    "method_not_allowed": (405, "This path does not take this method."),
+    "request_timeout": (408, "The body did not arrive in time."),
+    "in_progress": (409, "Another request with this Idempotency-Key is still running."),
+    "not_yet_applied": (409, "The view does not cover the token yet."),
+    "parked": (409, "The token's command is parked; an operator has to look at it."),
+    "body_too_large": (413, "The body is larger than 256 KiB."),
+    "unsupported_media_type": (415, "The body must be application/json, not compressed."),
+    "invalid": (422, "Fields are missing, unknown or wrong."),
+    "bad_token": (422, "The token was not given by this platform."),
+    "token_of_other_domain": (422, "The token covers the views of another domain."),
+    "bad_cursor": (422, "The cursor was not given by this list."),
+    "bad_idempotency_key": (422, "An Idempotency-Key has 1 to 200 visible ASCII characters."),
+    "idempotency_key_reused": (422, "This Idempotency-Key was used with another body."),
+    "internal_error": (500, "Something went wrong on our side."),
+    "kafka_unavailable": (503, "Kafka is away; nothing was sent."),
+    "outcome_unknown": (503, "Kafka did not answer; the command may have been sent."),
+    "postgres_unavailable": (503, "Postgres is away."),
+    "not_ready": (503, "A part of the platform is away."),
+}
+
+_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 401: "unauthorized", 403: "forbidden", 422: "invalid"}
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):  # noqa: N818  # its name is that of the RFC
+    """An answer that is an error: one of `PROBLEMS`, in words for this case, with further members for the body."""
+
+    def __init__(
+        self, code: str, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
+        """`detail` says what is special here, `headers` go along."""
+        super().__init__(code)
+        self.code, self.detail = code, detail
+        self.headers, self.members = dict(headers or {}), members
+        self.status, self.title = PROBLEMS[code]
+
+
+def json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
+) -> Response:
+    """A problem+json answer."""
+    body = {
+        "type": f"/docs#{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail or title,
+        "instance": request.url.path,
+        **(members or {}),
+    }
+    return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
+    """Answer a Problem."""
+    assert isinstance(error, Problem)
+    return problem(request, error.status, error.code, error.title, error.detail, error.headers, error.members)
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    """Answer what the framework refuses: unknown paths, wrong methods."""
+    assert isinstance(error, HTTPException)
+    code = _BY_STATUS.get(error.status_code, f"http_{error.status_code}")
+    _, title = PROBLEMS.get(code, (0, error.detail))
+    return problem(request, error.status_code, code, title, headers=error.headers)
+
+
+def on_crash(request: Request, error: Exception) -> Response:
+    """Answer a bug of ours: it is logged, and the caller is told nothing of it."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(request, *_plain("internal_error"))
+
+
+def _plain(code: str) -> tuple[int, str, str]:
+    status, title = PROBLEMS[code]
+    return status, code, title
+
+
+def invalid(errors: Sequence[tuple[str, str, str]]) -> Problem:
+    """422 for fields: (path, code, message) each."""
+    told = [{"field": f[:MAX_NAME], "code": c, "message": m[:MAX_NAME]} for f, c, m in errors[:MAX_ERRORS]]
+    return Problem("invalid", errors=told)
+
+
+def invalid_fields(error: ValidationError, inside: str = "") -> Problem:
+    """422 for what Pydantic found; `inside` is the part of the request it stood in."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return invalid([(path((inside, *e["loc"]) if inside else e["loc"]), e["type"], e["msg"]) for e in found])
+
+
+def path(location: Sequence[str | int]) -> str:
+    """`items.0.name`; the whole body is `$`."""
+    return ".".join(map(str, location)) or "$"

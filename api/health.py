@@ -1,0 +1,60 @@
+"""`/health` says that the process runs, `/ready` whether it can do its work now."""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.errors import Problem, json
+from sinks.postgres.edge import EdgeStore
+from streams.errors import CaravanError
+from streams.kafka import Kafka
+
+PROBE_S = 1.0  # between two looks at Kafka
+RETRY = {"Retry-After": "1"}
+
+
+class Health:
+    """Watches Kafka; Postgres is watched by the store."""
+
+    def __init__(self, log: Kafka, store: EdgeStore) -> None:
+        """Nothing is known before `start`."""
+        self._log, self._store = log, store
+        self._watch: asyncio.Task[None] | None = None
+        self.kafka = False
+
+    async def start(self) -> None:
+        """Begin to watch."""
+        self._watch = asyncio.create_task(self._watching(), name="edge: watch Kafka")
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        self.kafka = False
+
+    async def _watching(self) -> None:
+        while True:
+            try:
+                self.kafka = await self._log.alive()
+            except (OSError, CaravanError):
+                self.kafka = False
+            await asyncio.sleep(PROBE_S)
+
+    def demand_postgres(self) -> None:
+        """Raises `postgres_unavailable`: what could not be followed to its result is not taken."""
+        if not self._store.alive:
+            raise Problem("postgres_unavailable", headers=RETRY)
+
+    async def health(self, _request: Request) -> Response:
+        """The process runs."""
+        return json({"status": "ok"})
+
+    async def ready(self, _request: Request) -> Response:
+        """Commands and views can be served: Kafka and Postgres answered within the last seconds."""
+        parts = {"kafka": self.kafka, "postgres": self._store.alive}
+        if not all(parts.values()):
+            away = " and ".join(name.capitalize() for name, there in parts.items() if not there)
+            raise Problem("not_ready", f"{away} did not answer.", headers=RETRY, **parts)
+        return json({"status": "ready", **parts})

@@ -1,0 +1,302 @@
+"""OpenAPI 3.1 and the page of documentation, both from contracts and view functions."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from api.errors import MEDIA_TYPE, PROBLEMS
+from api.results import MAX_WAIT
+from api.views import Signature
+from streams.contract import Command
+
+REF = "#/components/schemas/{model}"
+_COMMAND = (400, 401, 403, 408, 413, 415, 422, 500, 503)
+_VIEW = (401, 403, 404, 409, 422, 500, 503)
+
+
+class Catalogue(NamedTuple):
+    """All that is served: per domain its issuable commands and its views."""
+
+    commands: Mapping[str, Sequence[type[Command]]]
+    views: Mapping[str, Sequence[Signature]]
+
+
+def document(catalogue: Catalogue) -> dict[str, Any]:
+    """The OpenAPI document."""
+    contracts = [c for many in catalogue.commands.values() for c in many]
+    signatures = [(domain, s) for domain, many in catalogue.views.items() for s in many]
+    schemas, components = _schemas(contracts, [s for _, s in signatures])
+    paths: dict[str, Any] = {}
+    for contract in contracts:
+        paths[f"/v1/{contract.topic.domain}/{contract.wire_name}"] = {"post": _command(contract, schemas[contract])}
+    for domain, signature in signatures:
+        paths[view_path(domain, signature)] = {"get": _view(domain, signature, schemas[signature])}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Caravan", "version": _version(), "description": _ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": domain} for domain in sorted({*catalogue.commands, *catalogue.views})] + [{"name": "platform"}],
+        "paths": paths | _platform(),
+        "components": {
+            "schemas": components | _SCHEMAS,
+            "parameters": _PARAMETERS,
+            "responses": {str(status): _problems(status) for status in sorted({s for s, _ in PROBLEMS.values()})},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }  # fmt: skip
+
+
+_ABOUT = """Commands are published to Kafka and answered with 202 once Kafka has them; their domain decides them in the order
+of their key. Views are read from Postgres; a view asked with the token of a command (`after`) includes that command.
+Errors are problem+json (RFC 9457) with a stable `code`."""
+
+
+def view_path(domain: str, signature: Signature) -> str:
+    """The path of a view, with its parameters in braces."""
+    return "/".join((f"/v1/{domain}/{signature.name}", *(f"{{{name}}}" for name in signature.segments)))
+
+
+def _schemas(
+    contracts: Sequence[type[Command]], signatures: Sequence[Signature]
+) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """A schema for each command's body and each view's answer, and the components they refer to."""
+    mode: JsonSchemaMode = "validation"
+    bodies, first = models_json_schema([(c, mode) for c in contracts], ref_template=REF)
+    outputs: JsonSchemaMode = "serialization"
+    inputs = [(s, outputs, s.adapter) for s in signatures]
+    answers, second = TypeAdapter.json_schemas(inputs, ref_template=REF)
+    found: dict[Any, Any] = {contract: bodies[contract, mode] for contract in contracts}
+    found |= {s: answers[s, "serialization"] for s in signatures}
+    return found, first.get("$defs", {}) | second.get("$defs", {})
+
+
+def _words(thing: Any) -> tuple[str, str]:
+    text = inspect.getdoc(thing) or ""
+    return text.partition("\n")[0], text
+
+
+def _command(contract: type[Command], schema: Any) -> dict[str, Any]:
+    domain, name = contract.topic.domain, contract.wire_name
+    summary, text = _words(contract)
+    who = f"Roles: {', '.join(contract.roles)}" + (
+        f"; only where `{contract.owner}` is the caller." if contract.owner else "."
+    )
+    examples = {f"{name}_{n}": {"value": dict(example)} for n, example in enumerate(contract.examples, 1)}
+    content: dict[str, Any] = {"schema": schema} | ({"examples": examples} if examples else {})
+    return {
+        "operationId": f"{domain}.{name}",
+        "tags": [domain],
+        "summary": summary or name,
+        "description": f"{text}\n\n{who}".strip(),
+        "parameters": _refs("Prefer", "IdempotencyKey", "TraceParent"),
+        "requestBody": {"required": True, "content": {"application/json": content}},
+        "responses": {
+            "200": _answer("With `Prefer: wait`: it was accepted.", "CommandStatus"),
+            "202": _answer("Kafka has the command.", "Accepted"),
+            "404": {"$ref": "#/components/responses/404"},
+            "409": {"$ref": "#/components/responses/409"},
+            **_errors(_COMMAND),
+        },
+        "security": _security(contract.roles),
+        "x-roles": list(contract.roles),
+        "x-after": list(contract.after),
+    }  # fmt: skip
+
+
+def _view(domain: str, signature: Signature, schema: Any) -> dict[str, Any]:
+    summary, text = _words(signature.function)
+    properties = signature.model.model_json_schema(ref_template=REF)["properties"]
+    parameters: list[Any] = [
+        {"name": n, "in": "path", "required": True, "schema": properties[n]} for n in signature.segments
+    ]
+    parameters += [{"name": n, "in": "query", "schema": properties[n]} for n in signature.query]
+    owner = signature.readers.owner
+    who = f"Readers: {', '.join(signature.readers.roles)}" + (
+        f"; only where `{owner}` is the caller." if owner else "."
+    )
+    return {
+        "operationId": f"{domain}.{signature.name}",
+        "tags": [domain],
+        "summary": summary or signature.name,
+        "description": f"{text}\n\n{who}".strip(),
+        "parameters": parameters + _refs("After", *(("Cursor", "Limit") if signature.paging else ())),
+        "responses": {
+            "200": {"description": summary or "The view.", "content": {"application/json": {"schema": schema}}},
+            **_errors(_VIEW),
+        },
+        "security": _security(signature.readers.roles),
+        "x-roles": list(signature.readers.roles),
+    }
+
+
+def _platform() -> dict[str, Any]:
+    status = {
+        "operationId": "commands.status",
+        "tags": ["platform"],
+        "summary": "What became of a command; seen by its issuer and by Admins.",
+        "parameters": _refs("CommandId", "Domain", "StatusToken"),
+        "responses": {"200": _answer("What is known.", "CommandStatus"), **_errors((401, 404, 422, 500, 503))},
+        "security": [{"bearer": []}, {}],
+    }
+    paths = {"/v1/commands/{id}": {"get": status}}
+    for path, summary in (("/health", "The process runs."), ("/ready", "Kafka and Postgres answer.")):
+        answers = {"200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}}
+        get: dict[str, Any] = {
+            "operationId": path[1:],
+            "tags": ["platform"],
+            "summary": summary,
+            "responses": answers | (_errors((503,)) if path == "/ready" else {}),
+            "security": [{}],
+        }
+        paths[path] = {"get": get}
+    return paths
+
+
+def _security(roles: Sequence[str]) -> list[dict[str, list[str]]]:
+    return [{"bearer": []}, {}] if "Guest" in roles else [{"bearer": []}]
+
+
+def _refs(*names: str) -> list[dict[str, str]]:
+    return [{"$ref": f"#/components/parameters/{name}"} for name in names]
+
+
+def _errors(statuses: Sequence[int]) -> dict[str, Any]:
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
+
+
+def _answer(description: str, schema: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": REF.format(model=schema)}}}
+    return {"description": description, "content": content}
+
+
+def _problems(status: int) -> dict[str, Any]:
+    codes = {code: title for code, (s, title) in PROBLEMS.items() if s == status}
+    examples = {
+        code: {"value": {"type": f"/docs#{code}", "title": title, "status": status, "code": code, "detail": title, "instance": "/"}}
+        for code, title in codes.items()
+    }  # fmt: skip
+    content = {"schema": {"$ref": REF.format(model="Problem")}, "examples": examples}
+    return {
+        "description": " / ".join(f"`{code}`: {title}" for code, title in codes.items()),
+        "content": {MEDIA_TYPE: content},
+    }
+
+
+def _version() -> str:
+    try:
+        return version("caravan")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _string(**more: Any) -> dict[str, Any]:
+    return {"type": "string", **more}
+
+
+def _parameter(
+    name: str, where: str, schema: dict[str, Any], description: str, *, required: bool = False
+) -> dict[str, Any]:
+    return {"name": name, "in": where, "required": required, "schema": schema, "description": description}
+
+
+_PARAMETERS = {
+    "Prefer": _parameter("Prefer", "header", _string(examples=["wait=5"]), f"`wait=N`: answer with the result if it comes within N seconds, at most {MAX_WAIT}."),
+    "IdempotencyKey": _parameter("Idempotency-Key", "header", _string(minLength=1, maxLength=200), "Makes a repeat of this request safe for 48 hours."),
+    "TraceParent": _parameter("traceparent", "header", _string(), "W3C trace context; passed on through Kafka."),
+    "After": _parameter("after", "query", _string(), "Token of a command of this domain that the answer must include."),
+    "Cursor": _parameter("cursor", "query", _string(), "`next` of the part before."),
+    "Limit": _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "Items in one part."),
+    "CommandId": _parameter("id", "path", _string(format="uuid"), "The command's id.", required=True),
+    "Domain": _parameter("domain", "query", _string(), "The command's domain.", required=True),
+    "StatusToken": _parameter("token", "query", _string(), "The token that came with the 202; tells a pending command from an unknown one."),
+}  # fmt: skip
+
+_EVENT = {
+    "type": "object",
+    "required": ["event_id", "type"],
+    "properties": {"event_id": _string(format="uuid"), "type": _string()},
+}
+_SCHEMAS: dict[str, Any] = {
+    "Accepted": {
+        "type": "object",
+        "required": ["command_id", "status_url", "token"],
+        "properties": {
+            "command_id": _string(format="uuid"),
+            "status_url": _string(format="uri-reference"),
+            "token": _string(description="Ask views of this domain with `?after=` this."),
+            "status": _string(enum=["pending", "parked"], description="After `Prefer: wait` ended without a result."),
+        },
+    },
+    "CommandStatus": {
+        "type": "object",
+        "required": ["command_id", "domain", "status", "code", "details", "events", "token"],
+        "properties": {
+            "command_id": _string(format="uuid"),
+            "domain": _string(),
+            "status": _string(enum=["pending", "accepted", "rejected", "parked"]),
+            "code": {"type": ["string", "null"], "description": "Why it was rejected or parked."},
+            "details": {"type": "object"},
+            "events": {"type": "array", "items": _EVENT},
+            "token": {"type": ["string", "null"]},
+        },
+    },
+    "Problem": {
+        "type": "object",
+        "required": ["type", "title", "status", "code", "detail", "instance"],
+        "properties": {
+            "type": _string(format="uri-reference"),
+            "title": _string(),
+            "status": {"type": "integer"},
+            "code": _string(),
+            "detail": _string(),
+            "instance": _string(format="uri-reference"),
+            "errors": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["field", "code", "message"],
+                    "properties": {"field": _string(), "code": _string(), "message": _string()},
+                },
+            },
+        },
+    },
+}  # fmt: skip
+
+
+def page(spec: Mapping[str, Any]) -> bytes:
+    """A page of documentation that needs nothing from elsewhere."""
+    rows = [_section(path, method, op) for path, item in spec["paths"].items() for method, op in item.items()]
+    problems = "".join(
+        f'<tr id="{code}"><td><code>{code}</code><td>{status}<td>{escape(title)}'
+        for code, (status, title) in PROBLEMS.items()
+    )
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Caravan</title><style>
+body{{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}}
+pre{{background:#f4f4f4;padding:.6em;overflow-x:auto}}td{{padding-right:1em;vertical-align:top}}h2{{font-size:1.05em}}
+</style><h1>Caravan</h1><p>{escape(spec["info"]["description"])}</p><p><a href="/openapi.json">openapi.json</a></p>
+{"".join(rows)}<h1>Errors</h1><table>{problems}</table></html>""".encode()
+
+
+def _section(path: str, method: str, operation: Mapping[str, Any]) -> str:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    values = [example["value"] for example in content.get("examples", {}).values()] or ([{}] if content else [])
+    curls = [_curl(path, method, operation, value) for value in values or [None]]
+    return (
+        f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation.get('description', operation['summary']))}</p>"
+        f"<pre>{escape(chr(10).join(curls))}</pre>"
+    )
+
+
+def _curl(path: str, method: str, operation: Mapping[str, Any], value: Any) -> str:
+    line = f"curl -X {method.upper()} $CARAVAN{path}"
+    if {"bearer": []} in operation.get("security", []):
+        line += ' -H "Authorization: Bearer $TOKEN"'
+    if value is not None:
+        line += f" -H 'Content-Type: application/json' -d '{orjson.dumps(value).decode()}'"
+    return line

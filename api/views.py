@@ -1,0 +1,158 @@
+"""Views: from a query function to a route. Parameters without default are path segments, others come from the query."""
+
+import asyncio
+import inspect
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import refused
+from api.edge import Edge
+from api.errors import Problem, invalid, invalid_fields
+from api.health import RETRY
+from api.personal import opened
+from api.results import REREAD_S
+from api.tokens import Token
+from sinks.postgres.reader import Reader
+from streams.contract import permits
+from streams.errors import ContractError
+from streams.view import MAX_LIMIT, Page, Paging, Readers
+
+WAIT_S = 5.0  # how long a view waits for its token to be covered
+MAX_VALUE = 1000  # characters of a parameter
+
+
+class _Paging(BaseModel):
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
+
+
+class Signature:
+    """What a view function takes and gives, read once."""
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        """Raises ContractError for what cannot be served."""
+        self.name, self.function = name, function
+        self.readers: Readers = function.__readers__  # type: ignore[attr-defined]  # discovery saw to it
+        hints = get_type_hints(function, include_extras=True)
+        own = [p for p in inspect.signature(function).parameters.values() if p.name != "db"]
+        self.paging = next((p.name for p in own if hints.get(p.name) is Paging), None)
+        plain = [p for p in own if p.name != self.paging]
+        if missing := [p.name for p in plain if p.name not in hints] + ([] if "return" in hints else ["return"]):
+            raise ContractError(f"View {name}: annotate {', '.join(missing)}.")
+        self.segments = tuple(p.name for p in plain if p.default is p.empty)
+        self.model = create_model(
+            f"{name}_parameters",
+            __config__=ConfigDict(extra="forbid", str_max_length=MAX_VALUE),
+            **{p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in plain},  # type: ignore[call-overload]
+        )
+        self.query = tuple(p.name for p in plain if p.default is not p.empty)
+        if clash := set(self.model.model_fields) & {"after", "cursor", "limit"}:
+            raise ContractError(f"View {name}: {min(clash)} is a parameter of the edge; use another name.")
+        self.adapter: TypeAdapter[Any] = TypeAdapter(_without_none(hints["return"]))
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type of an answer that is there."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        kept = [part for part in get_args(annotation) if part is not type(None)]
+        return Union[tuple(kept)]  # noqa: UP007
+    return annotation
+
+
+class Show:
+    """The endpoint of one view."""
+
+    def __init__(self, edge: Edge, domain: str, signature: Signature) -> None:
+        """Serve the view of `domain` that `signature` describes."""
+        self._edge, self._domain, self._signature = edge, domain, signature
+        self._list = f"cursor of {domain} {signature.name}"
+
+    async def __call__(self, request: Request) -> Response:
+        """The view as it stands, covering the token if one is given."""
+        signature = self._signature
+        actor = self._edge.auth.actor(request)
+        if not permits(signature.readers.roles, actor.role):
+            raise refused(actor)
+        given = self._parameters(request)
+        if not signature.readers.admit(actor, given):
+            raise Problem("not_found")  # whether it exists is nobody else's business
+        if signature.paging:
+            given[signature.paging] = self._paging(request)
+        value = await self._read(self._token(request), given)
+        if value is None:
+            raise Problem("not_found")
+        answer = await opened(self._edge.store, signature.adapter.validate_python(value, from_attributes=True))
+        if isinstance(answer, Page) and answer.next is not None:
+            answer.next = self._edge.tokens.wrap(self._list, answer.next.encode())
+        return Response(signature.adapter.dump_json(answer), media_type="application/json")
+
+    def _parameters(self, request: Request) -> dict[str, Any]:
+        signature, query = self._signature, request.query_params
+        known = {*signature.query, "after", *(("cursor", "limit") if signature.paging else ())}
+        pairs = query.multi_items()
+        wrong = [(f"query.{name}", "extra_forbidden", "unknown parameter") for name in sorted(set(query) - known)]
+        wrong += [(f"query.{name}", "repeated", "given twice") for name in query if len(query.getlist(name)) > 1]
+        asked = dict(zip(signature.segments, request.scope["segments"], strict=True))
+        asked |= {name: value for name, value in pairs if name in signature.query}
+        wrong += [(name, "nul", "NUL characters cannot be stored") for name, value in asked.items() if "\0" in value]
+        if wrong:
+            raise invalid(wrong)
+        try:
+            model = signature.model.model_validate_strings(asked)
+        except ValidationError as error:
+            raise invalid_fields(error) from None
+        return {name: getattr(model, name) for name in signature.model.model_fields}
+
+    def _paging(self, request: Request) -> Paging:
+        asked = {name: request.query_params[name] for name in ("cursor", "limit") if name in request.query_params}
+        try:
+            paging = _Paging.model_validate_strings(asked)
+        except ValidationError as error:
+            raise invalid_fields(error, "query") from None
+        if paging.cursor is None:
+            return Paging(None, paging.limit)
+        # A view trusts the shape of its cursor, so only our own ever reach it.
+        if (cursor := self._edge.tokens.unwrap(self._list, paging.cursor)) is None:
+            raise Problem("bad_cursor")
+        return Paging.read(cursor.decode(), paging.limit)
+
+    def _token(self, request: Request) -> Token | None:
+        text = request.query_params.get("after")
+        if text is None:
+            return None
+        token = self._edge.tokens.read(text)
+        if token.domain != self._domain:
+            raise Problem("token_of_other_domain", f"It covers views of {token.domain}.")
+        return token
+
+    async def _read(self, token: Token | None, given: dict[str, Any]) -> Any:
+        store = self._edge.store
+        if token is None:
+            async with store.db(self._domain) as db:
+                return await self._query(db, given)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + WAIT_S
+        with store.moves.watch(self._domain, token.partition, token.offset) as watch:
+            while True:
+                async with store.db(self._domain) as db:
+                    stand = await db.stand(token.partition, token.offset)  # before the view, on the same connection
+                    if stand.parked:
+                        raise Problem("parked")
+                    if stand.next > token.offset:
+                        return await self._query(db, given)
+                if (left := deadline - loop.time()) <= 0:
+                    raise Problem("not_yet_applied", headers=RETRY)
+                await watch.next(min(left, REREAD_S))
+
+    async def _query(self, db: Reader, given: dict[str, Any]) -> Any:
+        return await self._signature.function(db, **given)
+
+
+def out_of_range() -> Problem:
+    """A parameter that Postgres cannot take, such as an integer beyond 64 bits."""
+    return invalid([("$", "out_of_range", "a value is beyond what can be stored")])

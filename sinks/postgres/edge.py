@@ -1,0 +1,266 @@
+"""What the edge needs of Postgres: views and results to read, and two tables of its own.
+
+It acts as the role `<namespace>edge`, which may only read in the schemas of domains. Nothing here takes longer than
+`ANSWER_S`; while Postgres is away every method raises Unavailable, and `alive` tells it within seconds.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from sinks.postgres.moves import Moves
+from sinks.postgres.reader import Reader
+from streams.store import BadData, Unavailable
+
+ANSWER_S = 4.5  # how long a request may keep a connection, waiting for one included
+STATEMENT_MS = 4_000
+LEASE_S = 15  # longer than any request works on an Idempotency-Key before it has its answer
+KEEP_H = 48  # how long an Idempotency-Key is remembered
+PROBE_S = 1.0
+_READERS, _WRITERS = 12, 6  # connections
+
+# What passes by itself: connections, resources, restarts, time-outs (TimeoutError is an OSError). The rest is our error, a 500.
+_PASSING = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InterfaceError,
+)
+
+
+class Claim(NamedTuple):
+    """An Idempotency-Key as this request found or made it.
+
+    `fresh`: the key was unseen. `mine`: this request holds the lease and is to publish `record`. Otherwise it is
+    answered already (`partition` and `offset` are set), in another request's hands, or bound to another body (`hash`).
+    """
+
+    fresh: bool
+    mine: bool
+    hash: str
+    command_id: UUID
+    record_key: bytes
+    record: bytes | None
+    partition: int | None
+    offset: int | None
+
+
+class _Connection(asyncpg.Connection):
+    """Remembers which domain its search path is set to."""
+
+    schema = ""
+
+    async def enter(self, schema: str) -> None:
+        if self.schema != schema:
+            await self.execute(f'SET search_path TO "{schema}"')
+            self.schema = schema
+
+
+class EdgeStore:
+    """Pools for reading and for the edge's own tables, and the shared connection that hears how positions move."""
+
+    def __init__(self, dsn: str, read_dsn: str, namespace: str = "") -> None:
+        """Take the DSN of the primary, and of the server to read views from; connects to nothing yet."""
+        self._dsn, self._read_dsn, self._namespace = dsn, read_dsn or dsn, namespace
+        self._edge = f'"{namespace}edge"'
+        self._readers: Any = None
+        self._writers: Any = None
+        self._watch: asyncio.Task[None] | None = None
+        self.moves = Moves()
+        self.alive = False
+
+    async def start(self) -> None:
+        """Begin; does not fail while Postgres is away, for `alive` tells that."""
+        self._readers = await self._pool(self._read_dsn, _READERS, default_transaction_read_only="on")
+        self._writers = await self._pool(self._dsn, _WRITERS)
+        self._watch = asyncio.create_task(self._watching(), name="edge: listen to Postgres")
+
+    async def stop(self) -> None:
+        """Close every connection."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        for pool in (self._readers, self._writers):
+            if pool is not None:
+                with suppress(TimeoutError, OSError, asyncpg.PostgresError):
+                    await asyncio.wait_for(pool.close(), 2)
+                pool.terminate()
+        self.alive = False
+
+    @asynccontextmanager
+    async def db(self, domain: str) -> AsyncIterator[Reader]:
+        """A connection for the views of a domain. Raises Unavailable, and BadData for values that Postgres cannot take."""
+        async with self._connection(self._readers) as connection:
+            await connection.enter(self._namespace + domain)
+            yield Reader(connection, domain)
+
+    # -- Idempotency-Keys
+
+    async def reserve(
+        self, who: tuple[str, str, str], digest: str, command_id: UUID, record: tuple[bytes, bytes]
+    ) -> Claim:
+        """Take a key (principal, domain, key) for a command with this record (key and value), or find what became of it."""
+        async with self._connection(self._writers) as connection:
+            row = await connection.fetchrow(
+                f"""
+                INSERT INTO {self._edge}.idempotency AS i
+                    (principal, domain, key, hash, command_id, record_key, record, lease)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, now() + $8 * interval '1 s')
+                ON CONFLICT (principal, domain, key) DO UPDATE SET lease = excluded.lease
+                    WHERE i.hash = excluded.hash AND i.partition IS NULL AND i.lease <= now()
+                RETURNING command_id = $5 AS fresh, true AS mine, hash, command_id, record_key, record, partition, "offset"
+                """,  # noqa: S608
+                *who, digest, command_id, *record, float(LEASE_S),
+            )  # fmt: skip
+            if row is None:
+                row = await connection.fetchrow(
+                    f"""SELECT false AS fresh, false AS mine, hash, command_id, record_key, record, partition, "offset"
+                    FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3""",  # noqa: S608
+                    *who,
+                )
+        if row is None:  # forgotten between the two statements, by a failed or an aged request: the client tries again
+            raise Unavailable("The key was just given up by another request.")
+        return Claim(*row.values())
+
+    async def answered(self, who: tuple[str, str, str], partition: int, offset: int) -> None:
+        """Kafka has the command of this key."""
+        await self._edge_execute(
+            'SET partition = $4, "offset" = $5, record = NULL WHERE principal = $1 AND domain = $2 AND key = $3',
+            *who, partition, offset,
+        )  # fmt: skip
+
+    async def release(self, who: tuple[str, str, str]) -> None:
+        """Give up without knowing; the next one with this key publishes the same record."""
+        await self._edge_execute("SET lease = now() WHERE principal = $1 AND domain = $2 AND key = $3", *who)
+
+    async def forget(self, who: tuple[str, str, str]) -> None:
+        """Nothing was sent under this key: it is free again."""
+        async with self._connection(self._writers) as connection:
+            await connection.execute(
+                f"DELETE FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3",  # noqa: S608
+                *who,
+            )
+
+    async def _edge_execute(self, change: str, *args: Any) -> None:
+        async with self._connection(self._writers) as connection:
+            await connection.execute(f"UPDATE {self._edge}.idempotency {change}", *args)
+
+    # -- keys of subjects
+
+    async def subject_key(self, subject: str) -> bytes:
+        """The key (32 bytes) that this subject's personal data is sealed with; made when there is none."""
+        async with self._connection(self._writers) as connection:
+            key: bytes = await connection.fetchval(
+                f"""WITH made AS (
+                    INSERT INTO {self._edge}.subject_keys (subject, key) VALUES ($1, $2)
+                    ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject RETURNING key
+                ) SELECT key FROM made""",  # noqa: S608
+                subject, os.urandom(32),
+            )  # fmt: skip
+        return key
+
+    async def subject_keys(self, subjects: Iterable[str]) -> dict[str, bytes]:
+        """The keys of those subjects that still have one."""
+        async with self._connection(self._writers) as connection:
+            rows = await connection.fetch(
+                f"SELECT subject, key FROM {self._edge}.subject_keys WHERE subject = ANY($1)",  # noqa: S608
+                list(subjects),
+            )
+        return {row["subject"]: row["key"] for row in rows}
+
+    # -- connections
+
+    async def _pool(self, dsn: str, size: int, **settings: str) -> Any:
+        async def keep(_: Any) -> None:
+            """Spare the round trip of a reset: only this class uses the connections."""
+
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=size,
+            timeout=ANSWER_S,
+            reset=keep,
+            connection_class=_Connection,
+            server_settings={"statement_timeout": str(STATEMENT_MS), **self._settings(), **settings},
+        )
+
+    def _settings(self) -> dict[str, str]:
+        return {"role": f"{self._namespace}edge", "application_name": f"{self._namespace}edge"}
+
+    @asynccontextmanager
+    async def _connection(self, pool: Any) -> AsyncIterator[Any]:
+        if pool is None:
+            raise Unavailable("The edge has not started.")
+        try:
+            async with asyncio.timeout(ANSWER_S), self._lent(pool) as connection:
+                yield connection
+        except asyncpg.DataError as error:
+            raise BadData(str(error)) from error
+        except _PASSING as error:
+            raise Unavailable(f"Postgres: {type(error).__name__}: {error}") from error
+
+    @asynccontextmanager
+    async def _lent(self, pool: Any) -> AsyncIterator[Any]:
+        try:
+            connection: PoolConnectionProxy[Any] = await pool.acquire()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # whatever it is, we have no connection
+            raise Unavailable(f"Postgres: {type(error).__name__}: {error}") from error
+        try:
+            yield connection
+        except (OSError, asyncio.CancelledError):
+            connection.terminate()  # its protocol may be in the middle of an answer
+            raise
+        finally:
+            await pool.release(connection)
+
+    # -- hearing
+
+    async def _watching(self) -> None:
+        """Listen and probe for ever; a lost connection is made again and the pools' old ones are not trusted."""
+        while True:
+            with suppress(OSError, Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._listening()
+            self.alive = False
+            await asyncio.sleep(PROBE_S / 4)
+
+    async def _listening(self) -> None:
+        connection = await asyncpg.connect(self._dsn, timeout=2, command_timeout=2, server_settings=self._settings())
+        try:
+            await connection.add_listener(f"{self._namespace}caravan", self._heard)
+            await self._readers.expire_connections()
+            await self._writers.expire_connections()
+            purged = 0
+            while True:
+                await asyncio.wait_for(self._probe(connection), 2)
+                self.alive = True
+                if purged == 0:
+                    await self._purge(connection)
+                purged = (purged + 1) % int(3600 / PROBE_S)
+                await asyncio.sleep(PROBE_S)
+        finally:
+            connection.terminate()
+
+    async def _probe(self, connection: Any) -> None:
+        """That Postgres answers, and that the edge's migrations are there."""
+        await connection.fetchval(f"SELECT count(*) FROM (SELECT FROM {self._edge}.idempotency LIMIT 1) AS one")  # noqa: S608
+        if self._read_dsn != self._dsn:
+            async with self._lent(self._readers) as reader:
+                await reader.fetchval("SELECT 1")
+
+    async def _purge(self, connection: Any) -> None:
+        await connection.execute(
+            f"DELETE FROM {self._edge}.idempotency WHERE created_at < now() - $1 * interval '1 h'",  # noqa: S608
+            float(KEEP_H),
+        )
+
+    def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        self.moves.heard(str(payload))

@@ -1,0 +1,62 @@
+"""Reading in the schema of one domain: what views are given as `db`, and what the edge asks of the core's tables."""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+_STAND = """
+    SELECT next, EXISTS (
+        SELECT FROM parked p WHERE p.agent = $1 AND p.topic = $2 AND p.partition = $3 AND p."offset" = $4
+    ) AS parked
+    FROM offsets WHERE agent = $1 AND topic = $2 AND partition = $3"""
+
+# One statement, so one snapshot: a record that moves from parked to results is always seen in one of them.
+_OUTCOME = """
+    SELECT r.status, r.code, r.details, r.events, r.actor, r.partition, r."offset",
+        p.cause, p.actor AS parked_actor, p.partition AS parked_partition, p."offset" AS parked_offset,
+        (SELECT next FROM offsets WHERE agent = $2 AND topic = $3 AND partition = $4) AS next
+    FROM (SELECT $1::uuid AS id) asked
+    LEFT JOIN results r ON r.command_id = asked.id
+    LEFT JOIN LATERAL (
+        SELECT cause, actor, partition, "offset" FROM parked
+        WHERE agent = $2 AND topic = $3 AND (command_id = asked.id OR partition = $4 AND "offset" = $5)
+        ORDER BY partition, "offset" LIMIT 1
+    ) p ON true"""
+
+
+class Stand(NamedTuple):
+    """Where a domain stands on a partition: the next offset, and whether the record asked about is parked."""
+
+    next: int
+    parked: bool
+
+
+class Reader:
+    """A connection in the schema of one domain; what its views are given as `db`."""
+
+    def __init__(self, connection: Any, domain: str) -> None:
+        """Take a connection that is in the schema of `domain`."""
+        self._connection = connection
+        self._domain = domain
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """All rows."""
+        rows: list[Any] = await self._connection.fetch(query, *args)
+        return rows
+
+    async def fetchrow(self, query: str, *args: Any) -> Any:
+        """The first row or None."""
+        return await self._connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """The first value of the first row or None."""
+        return await self._connection.fetchval(query, *args)
+
+    async def stand(self, partition: int, offset: int) -> Stand:
+        """Where the domain's decider stands on a partition, and whether it parked the record at `offset`."""
+        row = await self._connection.fetchrow(_STAND, self._domain, f"{self._domain}.commands", partition, offset)
+        return Stand(row["next"], row["parked"]) if row else Stand(0, parked=False)
+
+    async def outcome(self, command_id: UUID, partition: int | None, offset: int | None) -> Any:
+        """The row of `_OUTCOME`: all that is known of a command, in one snapshot; place it by partition and offset if known."""
+        topic = f"{self._domain}.commands"
+        return await self._connection.fetchrow(_OUTCOME, command_id, self._domain, topic, partition, offset)
