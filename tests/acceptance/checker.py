@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tests.acceptance.model import Model, Step
 
-LedgerRow = tuple[str, str, str, int, str | None, str | None]
-"""kind, debit, credit, amount, reference, note"""
+LedgerRow = tuple[int, datetime, str, str, str, int, str | None, str | None]
+"""seq, at, kind, debit, credit, amount, reference, note"""
 
 
 @dataclass
@@ -35,7 +36,7 @@ def unlawful(seen: Observed) -> list[str]:
     wrong = []
     for user, rows in seen.ledger.items():
         own = f"user:{user}:available", f"user:{user}:held"
-        for _, debit, credit, amount, *_ in rows:
+        for _, _, _, debit, credit, amount, *_ in rows:
             accounts[debit] -= amount
             accounts[credit] += amount
             if min(accounts[name] for name in own) < 0:

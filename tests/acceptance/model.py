@@ -7,9 +7,11 @@ transfers' later steps included, in the order of their keys; afterwards it knows
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 LIMIT = 2**53 - 1
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 MEMBERS = {"User", "VIP", "PRO"}
 FIELDS = {  # command -> required and optional fields
@@ -63,6 +65,8 @@ class Step:
 
     id: str
     type: str
+    at: datetime
+    """When it was issued."""
     data: dict[str, Any]
 
 
@@ -70,6 +74,9 @@ class Step:
 class User:
     """All that is known of a user."""
 
+    events: int = 0
+    at: datetime = LONG_AGO
+    """The time of the last event; it never goes back."""
     available: int = 0
     held: int = 0
     on_the_way: int = 0
@@ -79,7 +86,7 @@ class User:
     transfers: dict[str, Step] = field(default_factory=dict)
     """Transfer id -> the command that began it."""
     statement: list[tuple[Any, ...]] = field(default_factory=list)
-    """(kind, debit, credit, amount, reference, note), oldest first."""
+    """(seq, at, kind, debit, credit, amount, reference, note), oldest first."""
 
     def full(self, amount: int) -> bool:
         """Whether so much more is too much."""
@@ -123,6 +130,9 @@ class Model:
         self.results[step.id] = ("pending", None)
         user = self.users[step.data["user_id"]]
         refused = getattr(self, f"_{step.type}")(user, step)
+        if refused in {None, "insufficient"}:  # every other refusal leaves no event of the user's
+            user.events += 1
+            user.at = max(user.at, step.at)
         if refused:
             self.results[step.id] = ("rejected", refused)
         elif step.type != "transfer_points":
@@ -249,4 +259,4 @@ def _write(
         account if account.startswith("system:") else f"user:{step.data['user_id']}:{account}"
         for account in (debit, credit)
     )
-    user.statement.append((kind, debit, credit, amount, about, note))
+    user.statement.append((user.events + 1, max(user.at, step.at), kind, debit, credit, amount, about, note))

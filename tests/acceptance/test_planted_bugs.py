@@ -5,6 +5,7 @@ import json
 import random
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pytest
 
@@ -16,7 +17,7 @@ from streams.contract import Command
 from streams.decision import ROOT
 from streams.envelope import Actor
 from streams.table import Table
-from tests.acceptance.checker import Observed, faults
+from tests.acceptance.checker import LedgerRow, Observed, faults
 from tests.acceptance.model import Step, answer
 from tests.points.platform import Platform
 from topics.points import POINTS
@@ -73,11 +74,11 @@ def played(decider: Decider, seed: int = 7, count: int = 1200) -> Observed:
         for _ in range(dice.randrange(3)):
             platform.step()
     platform.settle()
-    ledger: dict[str, list[tuple[str, str, str, int, str | None, str | None]]] = {}
-    for user, _, _, *row in platform.rows["ledger"]:
-        ledger.setdefault(user, []).append((row[0], row[1], row[2], row[3], row[4], row[5]))
+    ledger: dict[str, list[LedgerRow]] = {}
+    for user, *row in platform.rows["ledger"]:
+        ledger.setdefault(user, []).append(cast("LedgerRow", tuple(row)))
     return Observed(
-        [Step(name, command.wire_name, json.loads(command.to_json())) for name, command in platform.commands.items()],
+        [Step(case.command_id, c.wire_name, case.now, json.loads(c.to_json())) for case, c in platform.commands],
         {name: (outcome.status, outcome.code) for name, outcome in platform.outcomes.items()},
         {user: (available, held) for user, (available, held) in platform.balances().items()},
         ledger,

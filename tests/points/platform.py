@@ -33,7 +33,7 @@ class Platform:
     def __init__(self, decider: Decider = POINTS_DECIDER) -> None:
         """Nobody has anything."""
         self.decider = decider
-        self.commands: dict[str, Command] = {}
+        self.commands: list[tuple[Case, Command]] = []
         self.documents: dict[str, dict[str, State]] = defaultdict(dict)
         self.outcomes: dict[str, Outcome] = {}
         self.facts: list[Fact[Any]] = []
@@ -45,7 +45,7 @@ class Platform:
         """Decide it and remember what it leads to."""
         number = len(self.outcomes) + 1
         case = Case(START + timedelta(seconds=number), str(UUID(int=number)))
-        self.commands[case.command_id] = command
+        self.commands.append((case, command))
         decision = self.decider.decide(self._state(command), command, case)
         match decision:
             case Refuse(code=code, events=events):
