@@ -126,7 +126,8 @@ class Kafka:
             actual = there.get(self._namespace + name)
             if actual is None:
                 every = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_MESSAGE)}
-                missing.append(NewTopic(self._namespace + name, count, -1, topic_configs=every | config))
+                # -1 with an empty assignment is the broker's default replication
+                missing.append(NewTopic(self._namespace + name, count, -1, {}, every | config))
             elif actual != count:
                 raise CaravanError(
                     f"Topic {self._namespace}{name} has {actual} partitions and its contract says {count}: the count is "
@@ -144,8 +145,8 @@ class Kafka:
         try:
             async with asyncio.timeout(2):
                 producer = await self._producer("publish")
-                node = producer.client.get_random_node()
-                return node is not None and await producer.client.ready(node)
+                await producer.client.fetch_all_metadata()  # a round trip: a frozen broker keeps its connections
+                return True
         except (KafkaError, OSError):
             return False
 
