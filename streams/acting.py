@@ -9,15 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 from streams.agent import Policy
 from streams.contract import Command, Event
-from streams.envelope import MAX_HOPS, Actor, CommandEnvelope, EventEnvelope, Signer, encode
+from streams.envelope import MAX_HOPS, Actor, EventEnvelope, Signer
 from streams.ids import derived
 from streams.log import Entry, Log
 from streams.loop import Position, identity, parked
 from streams.partitioner import partition_of
+from streams.producer import TRACE, command_record, signed
 from streams.records import Parsed, Unfit, read_event
 from streams.sink import Fact
 from streams.store import BadData, Claim, Slot, Store, Work
@@ -125,24 +124,17 @@ class Acting:
         if command.topic is not self.policy.target:
             raise ValueError(f"{command.wire_name} is no command of {self.policy.target.domain}: a policy gives commands of one domain.")
         cause, key = event.envelope, command.key
-        value = encode(
-            CommandEnvelope(
-                command_id=derived(cause.event_id, self.policy.name, command.wire_name, key, n),
-                type=command.wire_name,
-                schema_version=command.version,
-                issued_at=cause.occurred_at,
-                domain=command.topic.domain,
-                aggregate_id=key,
-                actor=Actor("service", self.policy.target.domain),
-                correlation_id=cause.correlation_id,
-                causation_id=cause.event_id,
-                hops=cause.hops + 1,
-                payload=msgspec.Raw(command.to_json()),
-            )
+        traced = (value.decode("ascii", "replace") for name, value in event.record.headers if name == TRACE)
+        record_key, value = command_record(
+            command,
+            command_id=derived(cause.event_id, self.policy.name, command.wire_name, key, n),
+            issued_at=cause.occurred_at,
+            actor=Actor("service", self.policy.target.domain),
+            correlation_id=cause.correlation_id,
+            causation_id=cause.event_id,
+            hops=cause.hops + 1,
         )
-        traced = [(name, bytes(header)) for name, header in event.record.headers if name == "traceparent"]
-        signature = self._signer.sign(command.topic.commands_topic, key.encode(), value)
-        return Entry(key.encode(), value, [signature, *traced])
+        return Entry(record_key, value, signed(command.topic.commands_topic, record_key, value, self._signer, next(traced, None)))
 
     def _hold(self, key: bytes) -> None:
         self._held.add(key)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from streams.errors import CaravanError
+from streams.store import Slot
 
 
 MAX_MESSAGE = 1_048_576  # bytes, `max.message.bytes` of every topic
@@ -68,20 +69,20 @@ class Log(Protocol):
 
 
 class Feed(Protocol):
-    """The consuming side of one app: where its partitions stand."""
+    """The consuming side: where the partitions of an app stand."""
 
-    async def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Deliver from this offset on."""
+    async def seek(self, slot: Slot, offset: int) -> int:
+        """Deliver from this offset on; deliveries fetched after it carry the number that is returned. Raises OSError."""
         ...
 
-    def pause(self, topic: str, partition: int) -> None:
+    def pause(self, slot: Slot) -> None:
         """Deliver nothing of this partition until `resume`."""
         ...
 
-    def resume(self, topic: str, partition: int) -> None:
+    def resume(self, slot: Slot) -> None:
         """Deliver again."""
         ...
 
-    async def hint(self, topic: str, partition: int, offset: int) -> None:
-        """Tell the group where we stand, for tools that show lag; never raises."""
+    async def hint(self, slot: Slot, offset: int) -> None:
+        """Tell the group where we stand, for tools that show lag; a failure is only logged."""
         ...

@@ -107,9 +107,11 @@ class Partition:
 
     def offer(self, records: Sequence[Any], generation: int) -> None:
         """Take a batch; pauses the partition while enough of them wait."""
+        if not self.claimed.is_set():
+            return  # the claim ends with a seek, which delivers them again
         self._queue.append(Delivery(records, generation))
         if len(self._queue) >= QUEUE:
-            self._feed.pause(self.slot.topic, self.slot.partition)
+            self._feed.pause(self.slot)
         self._wake.set()
 
     def reassign(self) -> None:
@@ -167,9 +169,9 @@ class Partition:
             self._why = None
             await self._store.stopped(self.slot, None)
         self._queue.clear()
-        self._generation = await self._feed.seek(self.slot.topic, self.slot.partition, claim.next)
-        self._feed.resume(self.slot.topic, self.slot.partition)
+        self._generation = await self._feed.seek(self.slot, claim.next)
         self.claimed.set()
+        self._feed.resume(self.slot)
 
     async def _check(self, claim: Claim) -> None:
         """Never jump: the log must reach up to the position and hold the very record that was processed last."""
@@ -283,7 +285,7 @@ class Partition:
             if self._queue:
                 delivery = self._queue.popleft()
                 if len(self._queue) == QUEUE - 1:
-                    self._feed.resume(self.slot.topic, self.slot.partition)
+                    self._feed.resume(self.slot)
                 if records := await self._continue(delivery):
                     return records
                 continue
@@ -312,7 +314,7 @@ class Partition:
             return records
         topic, partition = self.slot[2:]
         if delivery.generation > self._generation or self._sought != expected:
-            self._generation = await self._feed.seek(topic, partition, expected)
+            self._generation = await self._feed.seek(self.slot, expected)
             self._sought = expected
             return None
         start, _ = await self._log.bounds(topic, partition)
@@ -331,6 +333,7 @@ class Partition:
         self._uncommitted.clear()
         self._epoch = None
         self.claimed.clear()
+        self._feed.pause(self.slot)
         self.handler.forget()
 
     async def _abandon(self) -> None:
@@ -360,7 +363,7 @@ class Partition:
             at = self._position.next
             with suppress(CaravanError, OSError):
                 await self._store.moved(self.slot, at)
-            await self._feed.hint(self.slot.topic, self.slot.partition, at)
+            await self._feed.hint(self.slot, at)
 
     @property
     def _name(self) -> str:

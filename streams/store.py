@@ -152,7 +152,8 @@ class Store(Protocol):
 
     async def commit(self, slot: Slot, epoch: int, work: Work) -> None:
         """Do the work under the fence. Raises Lost, Duplicate, BadData or Unavailable; each means that nothing was done,
-        save Lost, after which it is unknown."""
+        save Lost, after which it is unknown.
+        """
         ...
 
     async def sent(self, slot: Slot, epoch: int, number: int) -> None:
@@ -163,6 +164,6 @@ class Store(Protocol):
         """Write down why the owner stopped this partition (None: it runs)."""
         ...
 
-    async def moved(self, slot: Slot, next: int) -> None:
+    async def moved(self, slot: Slot, position: int) -> None:
         """Tell those who wait that the position moved; best effort, after the commit."""
         ...

@@ -1,0 +1,176 @@
+"""One batch as one transaction: COPY what is new, upsert what changed, then the fence, then COMMIT."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from sinks.postgres.names import literal, quoted
+from streams.sink import Rows
+from streams.store import Lost, Parked, Result, Slot, Stored, Work
+
+TRANSACTION_S = 30  # longer than any batch takes; a session that is stuck is ended by Postgres
+SWEEP = 5_000  # sent events after which the outbox is cleared in passing
+_OFFSETS = "agent = $1 AND topic = $2 AND partition = $3"
+_RESULT = ("command_id", "status", "code", "details", "events", "hash", "actor", "partition", "offset")
+_OUTBOX = ("partition", "number", "key", "value", "more", "traceparent")
+_STATE = ("key", "version", "replaces", "rules", "at", "data")
+_PARKED = (
+    "agent", "topic", "partition", "offset", "key", "value", "headers", "cause", "error", "command_id", "actor", "holds",
+)  # fmt: skip
+
+
+class Writer:
+    """Writes the batches of one domain; knows the column types of its tables."""
+
+    def __init__(self, schema: str, role: str, types: dict[tuple[str, str], str]) -> None:
+        """`types` maps (table, column) to the SQL type."""
+        self._schema, self._role, self._types = schema, role, types
+        self._swept: dict[Slot, int] = {}
+        self._statements: dict[str, str] = {}
+
+    @classmethod
+    async def of(cls, connection: Any, schema: str, role: str) -> "Writer":
+        """Read the schema's columns."""
+        rows = await connection.fetch(
+            "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute a "
+            "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = $1 AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p')",
+            schema,
+        )
+        return cls(schema, role, {(row["relname"], row["attname"]): row["type"] for row in rows})
+
+    async def commit(self, connection: Any, slot: Slot, epoch: int, work: Work) -> None:
+        """Do it; raises Lost when the fence, a document's version or the COMMIT's answer says that others were here."""
+        try:
+            await self._begin(connection, slot, epoch)
+            await self._write(connection, slot, work)
+            await self._fence(connection, slot, epoch, work)
+        except BaseException:
+            if not connection.is_closed():
+                await _rollback(connection)
+            raise
+        try:
+            await connection.execute("COMMIT")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise Lost(f"The COMMIT got no answer ({error!r}).") from error
+
+    async def _begin(self, connection: Any, slot: Slot, epoch: int) -> None:
+        """Open the transaction with the row locked: a successor then waits for it, and can end it."""
+        where = (
+            f"agent = {literal(slot.agent)} AND topic = {literal(slot.topic)} AND partition = {slot.partition:d} "
+            f"AND epoch = {epoch:d}"
+        )
+        locked = await connection.execute(
+            f"BEGIN; SET LOCAL ROLE {quoted(self._role)}; SET LOCAL transaction_timeout = '{TRANSACTION_S}s'; "
+            f"SELECT FROM {quoted(self._schema)}.offsets WHERE {where} FOR NO KEY UPDATE"
+        )
+        if locked != "SELECT 1":
+            raise Lost("Another owner holds this partition.")
+
+    async def _write(self, connection: Any, slot: Slot, work: Work) -> None:
+        await self._copy(connection, "results", _RESULT, work.results)
+        await self._copy(connection, "outbox", _OUTBOX, work.outbox)
+        for rows, values in work.rows.items():
+            if rows.key:
+                await self._upsert(connection, rows, values)
+            else:
+                await self._copy(connection, rows.name, rows.columns, values)
+        await self._put_states(connection, work.states)
+        await self._settle(connection, work)
+        if work.parked:
+            statement = self._statement("parked", lambda: self._insert("parked", _PARKED) + " ON CONFLICT DO NOTHING")
+            await connection.execute(statement, *_columns([_parked(slot, p) for p in work.parked]))
+        if work.relayed - self._swept.get(slot, 0) >= SWEEP:
+            await connection.execute(
+                f"DELETE FROM {quoted(self._schema)}.outbox WHERE partition = $1 AND number <= $2",
+                slot.partition,
+                work.relayed,
+            )
+            self._swept[slot] = work.relayed
+
+    async def _fence(self, connection: Any, slot: Slot, epoch: int, work: Work) -> None:
+        moved = await connection.execute(
+            f"UPDATE {quoted(self._schema)}.offsets SET next = $6, number = $7, relayed = greatest(relayed, $8), "
+            f"duplicates = duplicates + $9, last_id = $10, partitions = $11, moved_at = now() "
+            f"WHERE {_OFFSETS} AND epoch = $4 AND next = $5",
+            *slot[1:], epoch, work.expected, work.next, work.number, work.relayed, work.duplicates, work.last_id,
+            work.partitions,
+        )  # fmt: skip
+        if moved != "UPDATE 1":
+            raise Lost("The position was moved by another owner.")
+
+    async def _copy(self, connection: Any, table: str, columns: Sequence[str], values: Sequence[Any]) -> None:
+        if values:
+            await connection.copy_records_to_table(table, records=values, columns=columns, schema_name=self._schema)
+
+    async def _upsert(self, connection: Any, rows: Rows, values: Sequence[tuple[Any, ...]]) -> None:
+        """The last row of a key stands; sorted by key, so that nobody waits for each other in a circle."""
+        width = len(rows.key)
+        last = {value[:width]: value for value in values}
+        keyed = [last[key] for key in sorted(last)]
+
+        def sql() -> str:
+            rest = rows.columns[width:]
+            change = ", ".join(f"{quoted(c)} = excluded.{quoted(c)}" for c in rest)
+            action = f"DO UPDATE SET {change}" if rest else "DO NOTHING"
+            return f"{self._insert(rows.name, rows.columns)} ON CONFLICT ({_list(rows.key)}) {action}"
+
+        await connection.execute(self._statement(rows.name, sql), *_columns(keyed))
+
+    async def _put_states(self, connection: Any, states: Sequence[Stored]) -> None:
+        if not states:
+            return
+
+        def sql() -> str:
+            change = ", ".join(f"{quoted(c)} = excluded.{quoted(c)}" for c in _STATE[1:])
+            guard = "WHERE s.version = excluded.replaces"
+            return f"{self._insert('state', _STATE, alias='s')} ON CONFLICT (key) DO UPDATE SET {change} {guard}"
+
+        done = await connection.execute(self._statement("state", sql), *_columns(states))
+        if done != f"INSERT 0 {len(states)}":
+            raise Lost("A document was changed by another owner.")
+
+    async def _settle(self, connection: Any, work: Work) -> None:
+        if work.settled:
+            await connection.execute(
+                f"UPDATE {quoted(self._schema)}.results r SET status = n.status, code = n.code, details = n.details "
+                "FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[]) AS n (id, status, code, details) "
+                "WHERE r.command_id = n.id AND r.status = 'pending'",
+                *_columns(work.settled),
+            )
+
+    def _statement(self, name: str, make: Callable[[], str]) -> str:
+        if name not in self._statements:
+            self._statements[name] = make()
+        return self._statements[name]
+
+    def _insert(self, table: str, columns: Sequence[str], alias: str = "") -> str:
+        """INSERT of many rows, given as one array a column."""
+        arrays = ", ".join(f"${n}::{self._types[table, column]}[]" for n, column in enumerate(columns, 1))
+        into = f"{quoted(self._schema)}.{quoted(table)}" + (f" AS {alias}" if alias else "")
+        return f"INSERT INTO {into} ({_list(columns)}) SELECT * FROM unnest({arrays})"
+
+
+async def _rollback(connection: Any) -> None:
+    try:
+        await connection.execute("ROLLBACK")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def _list(columns: Sequence[str]) -> str:
+    return ", ".join(map(quoted, columns))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return list(zip(*rows, strict=True))
+
+
+def _parked(slot: Slot, parked: Parked) -> tuple[Any, ...]:
+    headers = json.dumps([[name, value.hex()] for name, value in parked.headers])
+    return (
+        slot.agent, slot.topic, slot.partition, parked.offset, parked.key, parked.value, headers, parked.cause,
+        parked.error.replace("\0", "\\0"), parked.command_id, parked.actor, parked.holds,
+    )  # fmt: skip

@@ -1,0 +1,40 @@
+"""What an error of Postgres or of its driver means to the core."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from streams.store import BadData, Duplicate, Lost, Unavailable
+
+_DATA_CLASSES = ("22", "23", "54")  # data exception, integrity constraint, program limit: the record's fault
+
+
+def meaning(error: Exception) -> Exception:
+    """The error of the store that this one stands for, or the error itself when it is a bug of ours."""
+    if isinstance(error, asyncpg.UniqueViolationError) and (error.table_name or "").startswith("results"):
+        return Duplicate("An id of the batch is in the inbox.")
+    if isinstance(error, asyncpg.PostgresError):
+        text = f"{error.sqlstate}: {error}"
+        return BadData(text) if (error.sqlstate or "").startswith(_DATA_CLASSES) else Unavailable(text)
+    if isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError):
+        return Unavailable(f"Postgres is away: {error!r}")
+    if isinstance(
+        error, ValueError | TypeError | OverflowError
+    ):  # asyncpg could not encode a value (asyncpg.DataError too)
+        return BadData(f"cannot be encoded: {error}")
+    return error
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Turn errors of the driver into those of the store."""
+    try:
+        yield
+    except (Lost, Duplicate, BadData, Unavailable):
+        raise
+    except Exception as error:
+        known = meaning(error)
+        if known is error:
+            raise
+        raise known from error

@@ -1,0 +1,16 @@
+"""Names in Postgres: a schema and a role per domain, both with the namespace before them."""
+
+
+def schema_of(namespace: str, domain: str) -> str:
+    """The schema of a domain, and the role that owns it."""
+    return f"{namespace}{domain}"
+
+
+def quoted(name: str) -> str:
+    """An identifier as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string as SQL, for the few statements that take no parameters."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,205 @@
+"""The store of the core on Postgres: positions, documents, results, outbox and parked records of every domain.
+
+Each domain has its own schema and role; a transaction acts as the role of its domain. Writing and reading have pools of their own, so
+that a batch which loads documents while another one commits cannot wait for itself.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from sinks.postgres.commit import Writer
+from sinks.postgres.faults import understood
+from sinks.postgres.migrations import add_result_partitions
+from sinks.postgres.names import quoted, schema_of
+from streams.errors import CaravanError
+from streams.store import Claim, Outgoing, Slot, Stored, Work
+
+WRITERS, READERS = 8, 6  # connections a process
+WAIT_S = 1.0  # how long a claimer waits for the row before it ends whoever holds it
+STATEMENT_S = 30.0
+
+
+class PostgresStore:
+    """One process's store. `schemas` puts an agent's domain into another schema (a rebuild beside the live one)."""
+
+    def __init__(self, dsn: str, namespace: str = "", schemas: Mapping[str, str] | None = None) -> None:
+        """Nothing is connected before `start`."""
+        self._dsn, self._namespace = dsn, namespace
+        self._schemas = dict(schemas or {})
+        self._write: Any = None
+        self._read: Any = None
+        self._writers: dict[str, Writer] = {}
+
+    async def start(self) -> None:
+        """Connect; raises CaravanError when Postgres cannot be reached or refuses us."""
+        try:
+            self._write, self._read = [
+                await asyncpg.create_pool(
+                    self._dsn, min_size=1, max_size=size, command_timeout=STATEMENT_S, reset=_nothing
+                )
+                for size in (WRITERS, READERS)
+            ]
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise CaravanError(f"Postgres cannot be reached: {error}. Look at CARAVAN_POSTGRES.") from error
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        for pool in (self._write, self._read):
+            if pool is not None:
+                try:
+                    await asyncio.wait_for(pool.close(), 3)
+                except TimeoutError:
+                    pool.terminate()
+
+    # -- the core's protocol
+
+    async def claim(self, slot: Slot, owner: str, held: int | None) -> Claim:
+        """Become the owner: a new epoch, unless the row still shows the epoch `held`.
+
+        Whoever keeps the row locked for more than `WAIT_S` (a frozen process; no time-out of Postgres fires while a client is silent inside a
+        COPY) loses its connection.
+        """
+        with understood():
+            async with self._as_domain(self._write, slot) as (connection, schema):
+                await connection.execute(
+                    f"INSERT INTO {schema}.offsets (agent, topic, partition) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                    *slot[1:],
+                )
+                taking = asyncio.create_task(self._take(connection, schema, slot, owner, held))
+                while not taking.done():
+                    await asyncio.wait([taking], timeout=WAIT_S)
+                    if not taking.done():
+                        await self._end_blockers(connection.get_server_pid())
+                row = await taking
+                holds = await connection.fetchval(
+                    f"SELECT EXISTS (SELECT FROM {schema}.parked WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds)",
+                    *slot[1:],
+                )
+        return Claim(row["next"], row["epoch"], row["number"], row["relayed"], row["last_id"], row["partitions"], holds)
+
+    async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
+        """The documents of these keys, those that there are."""
+        rows = await self._fetch(
+            slot,
+            "SELECT key, version, replaces, rules, at, data FROM {schema}.state WHERE key = ANY($1::text[])",
+            list(keys),
+        )
+        return {row["key"]: Stored(*row) for row in rows}
+
+    async def known(self, slot: Slot, ids: Collection[UUID]) -> set[UUID]:
+        """Which of these ids the inbox has."""
+        query = "SELECT command_id FROM {schema}.results WHERE command_id = ANY($1::uuid[])"
+        return {row["command_id"] for row in await self._fetch(slot, query, list(ids))}
+
+    async def held(self, slot: Slot, keys: Collection[bytes]) -> set[bytes]:
+        """Which of these keys wait behind a parked record."""
+        query = (
+            "SELECT DISTINCT key FROM {schema}.parked "
+            "WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds AND key = ANY($4::bytea[])"
+        )
+        return {row["key"] for row in await self._fetch(slot, query, *slot[1:], list(keys))}
+
+    async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
+        """The next events above number `after`, in order; whole commands."""
+        query = (
+            "SELECT partition, number, key, value, more, traceparent FROM {schema}.outbox "
+            "WHERE partition = $1 AND number > $2 ORDER BY number LIMIT $3"
+        )
+        rows = [Outgoing(*row) for row in await self._fetch(slot, query, slot.partition, after, limit)]
+        if rows and rows[-1].more and len(rows) == limit:  # the last command is cut: leave it to the next call
+            whole = next((n for n in range(len(rows) - 1, 0, -1) if not rows[n - 1].more), None)
+            if whole is None:
+                return await self.unsent(slot, after, limit * 2)
+            rows = rows[:whole]
+        return rows
+
+    async def commit(self, slot: Slot, epoch: int, work: Work) -> None:
+        """Do the work in one transaction under the fence."""
+        with understood():
+            writer = await self._writer(slot.domain)
+            async with self._write.acquire() as connection:
+                await writer.commit(connection, slot, epoch, work)
+
+    async def sent(self, slot: Slot, epoch: int, number: int) -> None:
+        """Kafka has all events up to `number`; a lost epoch makes this a no-op."""
+        with understood():
+            async with self._as_domain(self._write, slot) as (connection, schema):
+                moved = await connection.execute(
+                    f"UPDATE {schema}.offsets SET relayed = $5 "
+                    "WHERE agent = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND relayed < $5",
+                    *slot[1:], epoch, number,
+                )  # fmt: skip
+                if moved == "UPDATE 1":
+                    await connection.execute(
+                        f"DELETE FROM {schema}.outbox WHERE partition = $1 AND number <= $2", slot.partition, number
+                    )
+
+    async def stopped(self, slot: Slot, why: str | None) -> None:
+        """Write down why the owner stopped this partition (None: it runs)."""
+        with understood():
+            async with self._as_domain(self._write, slot) as (connection, schema):
+                await connection.execute(
+                    f"UPDATE {schema}.offsets SET stopped = $4 WHERE agent = $1 AND topic = $2 AND partition = $3",
+                    *slot[1:], why,
+                )  # fmt: skip
+
+    async def moved(self, slot: Slot, position: int) -> None:
+        """NOTIFY those who wait; after the commit, since inside the transaction it would make commits wait for each other."""
+        with understood():
+            async with self._read.acquire() as connection:
+                payload = f"{slot.domain}:{slot.agent}:{slot.partition}:{position}"
+                await connection.execute("SELECT pg_notify($1, $2)", f"{self._namespace}caravan", payload)
+
+    async def keep_up(self) -> None:
+        """Make the partitions of the inbox for the coming days; call it now and then. Raises Unavailable."""
+        with understood():
+            async with self._write.acquire() as connection:
+                for domain in self._writers:
+                    await add_result_partitions(connection, self._schema(domain))
+
+    # -- parts
+
+    def _schema(self, domain: str) -> str:
+        return self._schemas.get(domain) or schema_of(self._namespace, domain)
+
+    async def _writer(self, domain: str) -> Writer:
+        if domain not in self._writers:
+            async with self._read.acquire() as connection:
+                self._writers[domain] = await Writer.of(
+                    connection, self._schema(domain), schema_of(self._namespace, domain)
+                )
+        return self._writers[domain]
+
+    @asynccontextmanager
+    async def _as_domain(self, pool: Any, slot: Slot) -> AsyncIterator[tuple[Any, str]]:
+        role = quoted(schema_of(self._namespace, slot.domain))
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"SET LOCAL ROLE {role}")
+            yield connection, quoted(self._schema(slot.domain))
+
+    async def _fetch(self, slot: Slot, query: str, *args: Any) -> list[Any]:
+        with understood():
+            async with self._read.acquire() as connection:
+                return await connection.fetch(query.format(schema=quoted(self._schema(slot.domain))), *args)
+
+    async def _take(self, connection: Any, schema: str, slot: Slot, owner: str, held: int | None) -> Any:
+        """Lock the row, and raise the epoch unless it is still ours."""
+        return await connection.fetchrow(
+            f"UPDATE {schema}.offsets SET owner = $4, epoch = CASE WHEN epoch = $5 THEN epoch ELSE epoch + 1 END, "
+            "moved_at = now() WHERE agent = $1 AND topic = $2 AND partition = $3 "
+            "RETURNING next, epoch, number, relayed, last_id, partitions",
+            *slot[1:], owner, held,
+        )  # fmt: skip
+
+    async def _end_blockers(self, pid: int) -> None:
+        async with self._read.acquire() as connection:
+            await connection.execute("SELECT pg_terminate_backend(b) FROM unnest(pg_blocking_pids($1)) b", pid)
+
+
+async def _nothing(connection: Any) -> None:
+    """Connections need no reset between uses: whatever is set here is LOCAL to its transaction."""

@@ -1,0 +1,268 @@
+"""Faust as the framework, with a transport that hands over whole batches. The only module that imports faust.
+
+Faust keeps app, agents as declarations, group and assignment. What it would do with acknowledgements, offsets and seeks is off: positions live in
+the store (`streams.loop`). One app, so one consumer group, per domain.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import faust
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import TP, ConsumerMessage
+
+from streams.kafka import KafkaUrl
+from streams.loop import Delivery, Partition
+from streams.settings import Settings
+from streams.store import Slot
+
+log = logging.getLogger(__name__)
+
+SESSION_S = 10.0  # how long the group waits for a member that died
+HEARTBEAT_S = 0.5  # so a hand-over is told within half a second
+MAX_RECORDS = 4_000  # records a fetch hands over at most
+MAX_BYTES = 2 << 20  # bytes a fetch of one partition brings
+IDLE_S = 1.0  # longest wait for records before Faust looks around
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that fetches; it knows which delivery was fetched after which seek."""
+
+    def __post_init__(self) -> None:
+        """Count the seeks of each partition from zero."""
+        super().__post_init__()
+        self.generations: defaultdict[TP, int] = defaultdict(int)
+
+    def _create_worker_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """With the sticky assignor, so that a rebalance leaves caches where they are; its memory is in the class, so one class per app."""
+        consumer = super()._create_worker_consumer(loop)
+        consumer._partition_assignment_strategy = (type("Sticky", (StickyPartitionAssignor,), {}),)
+        return consumer
+
+    async def seek_to(self, tp: TP, offset: int) -> int:
+        """Seek; the answer tells this seek's deliveries from earlier ones."""
+        return int(await self.call_thread(self._seek_to, tp, offset))
+
+    async def _seek_to(self, tp: TP, offset: int) -> int:
+        self._ensure_consumer().seek(TopicPartition(*tp), offset)
+        self.generations[tp] += 1
+        return self.generations[tp]
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
+    ) -> Any:
+        if not active_partitions:
+            return {}
+        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        return {tp: Delivery(found, self.generations[TP(*tp)]) for tp, found in records.items()}
+
+    def look_again(self) -> None:
+        """A partition was resumed: a fetch that waits for others shall look at it too."""
+        if self._consumer is not None:
+            self.thread_loop.call_soon_threadsafe(self._wake_fetch)
+
+    def _wake_fetch(self) -> None:
+        if self._consumer is not None and self._consumer._fetcher is not None:
+            for waiter in list(self._consumer._fetcher._fetch_waiters):
+                self._consumer._fetcher._notify(waiter)
+
+    async def hint(self, tp: TP, offset: int) -> None:
+        """Commit a position to the group, for tools; a failure is only logged."""
+        await self.call_thread(self._hint, tp, offset)
+
+    async def _hint(self, tp: TP, offset: int) -> None:
+        try:
+            await self._ensure_consumer().commit({TopicPartition(*tp): OffsetAndMetadata(offset, "")})
+        except (KafkaError, ValueError) as error:
+            log.debug("hint of %s: %r", tp, error)
+
+
+class Consumer(driver.Consumer):
+    """Hands over one message per partition, which holds all records that were fetched."""
+
+    app: "App"
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """After an assignment: pause everything and let each partition's task claim its position. No I/O in this hook."""
+        assigned = self.assignment()
+        self.pause_partitions(assigned)
+        self.app.assigned(assigned)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        """Fetch; what a stopping flow throws away is read again, since every rebalance ends in claims and seeks."""
+        records, active = await self._wait_next_records(IDLE_S)
+        if not records or self.should_stop or not self.flow_active:
+            return
+        for tp, delivery in records.items():
+            if active is None or tp in active:
+                last = delivery.records[-1].offset
+                yield tp, ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, [], None, delivery, None, 0, 0, TP(*tp))
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
+        if self.flow_active and not self._get_active_partitions():
+            await self.app.wait_active(IDLE_S)
+            return None, None
+        return await super()._wait_next_records(timeout)
+
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's livelock detector looks at acknowledgements, which are off; the store knows who makes progress."""
+
+
+class Transport(driver.Transport):
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = Consumer
+
+
+class App(faust.App):
+    """One domain's app: its agents, each with a task per assigned partition."""
+
+    def __init__(self, domain: str, settings: Settings, *, instance: str | None = None) -> None:
+        """`instance` makes the membership static: a restart within the session time-out causes no rebalance."""
+        url = KafkaUrl.parse(settings.kafka)
+        self._namespace = settings.namespace
+        self._agents: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+        self._tasks: dict[tuple[TP, str], tuple[Partition, asyncio.Task[None]]] = {}
+        self._paused: defaultdict[TP, set[str]] = defaultdict(set)
+        self._active = asyncio.Event()
+        self.domain = domain
+        self.assigned_once = asyncio.Event()
+        super().__init__(
+            settings.namespace + domain,
+            broker=[f"kafka://{server}" for server in url.servers],
+            broker_credentials=_credentials(url),
+            broker_session_timeout=SESSION_S,
+            broker_heartbeat_interval=HEARTBEAT_S,
+            broker_request_timeout=30.0,
+            broker_rebalance_timeout=15.0,
+            broker_max_poll_interval=1000.0,
+            broker_max_poll_records=MAX_RECORDS,
+            broker_commit_interval=3600.0,
+            consumer_max_fetch_size=MAX_BYTES,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=f"{instance}-{domain}" if instance else None,
+            producer_request_timeout=30.0,
+            store="memory://",
+            stream_wait_empty=False,
+            table_standby_replicas=0,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            worker_redirect_stdouts=False,
+        )
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Nothing is kept in files."""
+
+    def read(self, topic: str, agent: str, open_partition: Any) -> None:
+        """Have `agent` read `topic`: `open_partition(slot)` gives the Partition that works it."""
+        if topic not in self._agents:
+            channel = self.topic(self._namespace + topic, value_serializer="raw", key_type=None, value_type=None, acks=False)
+            self.agent(channel, name=f"{self.conf.id}-{topic}")(self._deliver)
+        self._agents[topic].append((agent, open_partition))
+
+    async def _deliver(self, stream: Any) -> None:
+        async for event in stream.events():
+            delivery, tp = event.value, event.message.tp
+            for agent, _ in self._agents[tp.topic.removeprefix(self._namespace)]:
+                if (tp, agent) in self._tasks:
+                    self._tasks[tp, agent][0].offer(delivery.records, delivery.generation)
+
+    # -- assignment
+
+    def assigned(self, tps: set[TP]) -> None:
+        """Start the tasks of new partitions, have those that stay look at their claim, and end those that went."""
+        wanted = {(tp, agent) for tp in tps for agent, _ in self._agents[tp.topic.removeprefix(self._namespace)]}
+        for key in [key for key in self._tasks if key not in wanted or self._tasks[key][1].done()]:
+            partition, _ = self._tasks.pop(key)
+            partition.leave()
+        for tp, agent in wanted:
+            self._paused[tp].add(agent)
+            if (tp, agent) in self._tasks:
+                self._tasks[tp, agent][0].reassign()
+            else:
+                self._open(tp, agent)
+        self.assigned_once.set()
+
+    def _open(self, tp: TP, agent: str) -> None:
+        topic = tp.topic.removeprefix(self._namespace)
+        opener = dict(self._agents[topic])[agent]
+        partition = opener(Slot(self.domain, agent, topic, tp.partition))
+        task = asyncio.create_task(partition.run(), name=f"{agent}/{topic}/{tp.partition}")
+        task.add_done_callback(self._ended)
+        self._tasks[tp, agent] = partition, task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed; the worker ends, to begin anew", task.get_name(), exc_info=error)
+            self._crash(error)
+
+    async def leave(self) -> None:
+        """Finish what is under way on every partition; then the app can stop."""
+        for partition, _ in self._tasks.values():
+            partition.leave()
+        if tasks := [task for _, task in self._tasks.values()]:
+            await asyncio.wait(tasks)
+
+    def partitions(self) -> Sequence[Partition]:
+        """The partitions worked here."""
+        return [partition for partition, _ in self._tasks.values()]
+
+    # -- the feed of the loop; several agents may read one topic, which flows while none of them has paused it
+
+    async def seek(self, slot: Slot, offset: int) -> int:
+        """Deliver from this offset on."""
+        try:
+            return int(await self.consumer._thread.seek_to(self._tp(slot), offset))
+        except (KafkaError, AssertionError) as error:  # aiokafka asserts that the partition is assigned
+            raise OSError(f"{slot.topic}/{slot.partition} is not assigned here any more ({error!r})") from error
+
+    def pause(self, slot: Slot) -> None:
+        """Deliver nothing of this partition until `resume`."""
+        tp = self._tp(slot)
+        self._paused[tp].add(slot.agent)
+        self.consumer.pause_partitions([tp])
+
+    def resume(self, slot: Slot) -> None:
+        """Deliver again."""
+        tp = self._tp(slot)
+        self._paused[tp].discard(slot.agent)
+        if not self._paused[tp] and tp in self.consumer.assignment():
+            self.consumer.resume_partitions([tp])
+            self._active.set()
+            self.consumer._thread.look_again()
+
+    async def hint(self, slot: Slot, offset: int) -> None:
+        """Tell the group where we stand."""
+        await self.consumer._thread.hint(self._tp(slot), offset)
+
+    async def wait_active(self, seconds: float) -> None:
+        """Wait until some partition is resumed."""
+        self._active.clear()
+        try:
+            await asyncio.wait_for(self._active.wait(), seconds)
+        except TimeoutError:
+            pass
+
+    def _tp(self, slot: Slot) -> TP:
+        return TP(self._namespace + slot.topic, slot.partition)
+
+
+def _credentials(url: KafkaUrl) -> Any:
+    if url.security.startswith("SASL"):
+        return faust.SASLCredentials(
+            mechanism=url.mechanism, username=url.user, password=url.password, ssl_context=url.ssl_context()
+        )
+    return faust.SSLCredentials(url.ssl_context()) if url.security == "SSL" else None

@@ -1,0 +1,168 @@
+"""The worker: one process that runs the agents of some or all domains."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from streams import discover
+from streams.acting import Acting
+from streams.agent import Agent, Decider, Policy
+from streams.app import App
+from streams.clock import SystemClock
+from streams.deciding import Deciding
+from streams.envelope import Signer
+from streams.errors import CaravanError, ContractError
+from streams.folding import Folding
+from streams.kafka import Kafka
+from streams.loop import Handler, Partition
+from streams.settings import Settings
+from streams.store import Slot, Store
+
+log = logging.getLogger(__name__)
+
+LEAVE_S = 8.0  # how long a stopping worker drains before it goes anyway
+
+
+class Worker:
+    """Runs until it is told to stop or an app fails."""
+
+    def __init__(self, settings: Settings, store: Store, *, instance: str | None = None) -> None:
+        """Nothing runs before `start`."""
+        self.settings, self.store = settings, store
+        self.log = Kafka(settings)
+        self.apps: list[App] = []
+        self._signer = Signer(settings.signing_keys)
+        self._clock = SystemClock()
+        self._instance = instance
+        self._owner = f"{instance or socket.gethostname()}:{os.getpid()}"
+
+    def run_domain(self, domain: str, agents: Sequence[Agent]) -> None:
+        """Add a domain's agents."""
+        app = App(domain, self.settings, instance=self._instance)
+        for agent in agents:
+            topic = agent.topic.commands_topic if isinstance(agent, Decider) else agent.source.events_topic
+            app.read(topic, agent.name, lambda slot, agent=agent, app=app: self._partition(agent, app, slot))
+        self.apps.append(app)
+
+    def rebuild_domain(self, domain: str, decider: Decider) -> None:
+        """Add the projection that builds a domain's state and views from its events, in the store's schema for it."""
+        app = App(domain + ".rebuild", self.settings, instance=self._instance)
+        app.domain = domain
+        app.read(
+            decider.topic.events_topic,
+            f"{domain}.rebuild",
+            lambda slot: self._open(slot, Folding(decider, slot, store=self.store, signer=self._signer), app),
+        )
+        self.apps.append(app)
+
+    async def start(self) -> None:
+        """Join the groups."""
+        for app in self.apps:
+            app.finalize()
+            await app.start()
+
+    async def ready(self) -> None:
+        """Wait until every partition that was assigned here is claimed."""
+        for app in self.apps:
+            await app.assigned_once.wait()
+            for partition in app.partitions():
+                await partition.claimed.wait()
+
+    async def failed(self) -> None:
+        """Wait until an app ends by itself, which only a failure makes it do."""
+        waits = [asyncio.create_task(app.wait_until_stopped()) for app in self.apps]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def stop(self) -> None:
+        """Finish the batches under way, leave the groups, close."""
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await asyncio.gather(*(app.leave() for app in self.apps))
+                await asyncio.gather(*(app.stop() for app in self.apps))
+        except TimeoutError:
+            log.warning("left %d s after the signal with work under way; its next owner does it again", LEAVE_S)
+        await self.log.stop()
+
+    def _partition(self, agent: Agent, app: App, slot: Slot) -> Partition:
+        handler: Handler
+        if isinstance(agent, Decider):
+            handler = Deciding(agent, slot, store=self.store, log=self.log, signer=self._signer, clock=self._clock)
+        else:
+            handler = Acting(agent, slot, store=self.store, log=self.log, signer=self._signer)
+        return self._open(slot, handler, app)
+
+    def _open(self, slot: Slot, handler: Handler, app: App) -> Partition:
+        return Partition(slot, handler, store=self.store, log=self.log, feed=app, owner=self._owner)
+
+
+def check(domain: str, agents: Sequence[Agent]) -> None:
+    """A table has one writing agent, and a decider one topic; raises ContractError."""
+    deciders = [agent for agent in agents if isinstance(agent, Decider)]
+    tables = [agent.table for agent in deciders]
+    if len({id(table) for table in tables}) != len(tables) or len({d.topic.domain for d in deciders}) != len(deciders):
+        raise ContractError(f"agents/{domain}/agent.py: a topic's commands and a table have one decider.")
+    for agent in agents:
+        if isinstance(agent, Policy) and agent.target.domain != domain:
+            raise ContractError(f"agents/{domain}/agent.py: policy {agent.name} must give commands of {domain}.")
+
+
+async def run(
+    settings: Settings,
+    store: Any,
+    *,
+    domains: Sequence[str] | None = None,
+    instance: str | None = None,
+    rebuild: Sequence[str] = (),
+) -> None:
+    """Run until SIGTERM or SIGINT; raises CaravanError when it cannot begin or an app fails.
+
+    With `rebuild` it builds these domains' state and views from their events, and decides nothing.
+    """
+    worker = Worker(settings, store, instance=instance)
+    for domain in rebuild or domains or discover.domains():
+        agents = discover.agents(domain)
+        check(domain, agents)
+        if rebuild:
+            for decider in agents:
+                if isinstance(decider, Decider):
+                    worker.rebuild_domain(domain, decider)
+        elif agents:
+            worker.run_domain(domain, agents)
+    if not worker.apps:
+        raise CaravanError("There is no such domain; `ls agents` shows them.")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    await _work(worker, stopping, ", ".join(rebuild or domains or discover.domains()))
+
+
+async def _work(worker: Worker, stopping: asyncio.Event, names: str) -> None:
+    stopped = asyncio.create_task(stopping.wait())
+    failed: asyncio.Task[None] | None = None
+    try:
+        await worker.store.start()  # type: ignore[attr-defined]
+        await worker.start()
+        failed = asyncio.create_task(worker.failed())
+        ready = asyncio.create_task(worker.ready())
+        await asyncio.wait({stopped, failed, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            print(f"worker ready: {names}", flush=True)  # noqa: T201 - the supervisor and people wait for it
+        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if failed.done() and not stopping.is_set():
+            raise CaravanError("An app of the worker failed; its log says why. The supervisor starts it again.")
+    finally:
+        stopped.cancel()
+        if failed is not None:
+            failed.cancel()
+        await worker.stop()
+        await worker.store.stop()  # type: ignore[attr-defined]
