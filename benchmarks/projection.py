@@ -1,0 +1,125 @@
+"""The projection: every system in turn, several rounds, on the same bytes; the rate is read off Postgres, from outside."""
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncpg
+
+from benchmarks.events import Written
+from benchmarks.systems import Place, System
+
+POLL = 0.01  # s between two looks at the tables
+PATIENCE = 180  # s for one system to finish
+GRACE = 10  # s to end after SIGTERM
+TAIL = 2000  # characters of its log that are shown when it failed
+
+
+class MeasurementError(Exception):
+    """A system died, was too slow or left wrong rows."""
+
+
+class Round(NamedTuple):
+    """What one round gave: events per second, and a digest of the rows, which must be equal for all systems."""
+
+    rate: float
+    digest: str
+
+
+async def measure(system: System, place: Place, written: Written) -> Round:
+    """One round from empty tables; raises MeasurementError when the rows are not what they must be."""
+    db = await asyncpg.connect(place.dsn)
+    try:
+        await system.prepare(db)
+        await db.execute("checkpoint")
+        with tempfile.TemporaryDirectory(dir=place.folder, ignore_cleanup_errors=True) as folder:
+            own = replace(place, folder=Path(folder))
+            async with _running(system, own) as process:
+                rate = await _watch(system, db, written, process)
+        return Round(rate, await _verify(system, db, written))
+    finally:
+        await db.close()
+
+
+@asynccontextmanager
+async def _running(system: System, place: Place) -> AsyncIterator[asyncio.subprocess.Process]:
+    log = place.folder / "log"
+    environment = {**os.environ, **system.environment(place)}
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *system.command(place), env=environment, stdout=output, stderr=output
+        )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield process
+    except (MeasurementError, TimeoutError) as error:
+        tail = log.read_text("utf-8", "replace")[-TAIL:]
+        raise MeasurementError(f"{system.title}: {str(error) or 'too slow'}; its log ends with\n{tail}") from error
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), GRACE)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _watch(
+    system: System, db: asyncpg.Connection, written: Written, process: asyncio.subprocess.Process
+) -> float:
+    """The rows that are there at the first look are not counted, nor is the time before it: starting up is not the rate."""
+    last = f"select count(*) from {system.schema}.ledger where (user_id, seq) in (select * from unnest($1::text[], $2::bigint[]))"
+    wanted = [list(column) for column in zip(*written.last, strict=True)]
+    while not (first := await _rows(system, db)):
+        await _pause(process)
+    began = time.perf_counter()
+    while await db.fetchval(last, *wanted) < len(written.last):
+        await _pause(process)
+    return (written.events - first) / (time.perf_counter() - began)
+
+
+async def _rows(system: System, db: asyncpg.Connection) -> int:
+    try:
+        return int(await db.fetchval(f"select count(*) from {system.schema}.ledger"))
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return 0  # it makes its tables itself and has not yet
+
+
+async def _pause(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        raise MeasurementError(f"it ended with {process.returncode} before its work was done")
+    await asyncio.sleep(POLL)
+
+
+async def _verify(system: System, db: asyncpg.Connection, written: Written) -> str:
+    ledger = await _sums(db, f"{system.schema}.ledger", "amount")
+    balance = await _sums(db, f"{system.schema}.balance", "available")
+    if (ledger.rows, ledger.total, balance.rows, balance.total) != (
+        written.events,
+        written.total,
+        written.users,
+        written.total,
+    ):
+        raise MeasurementError(f"{system.title} was to make {written} and made {ledger}, {balance}")
+    return f"{ledger.digest} {balance.digest}"
+
+
+class Sums(NamedTuple):
+    """A table in short; `digest` depends on every column of every row, not on their order."""
+
+    rows: int
+    total: int
+    digest: str
+
+
+async def _sums(db: asyncpg.Connection, table: str, column: str) -> Sums:
+    query = f"select count(*), sum({column}), sum(hashtextextended(t::text, 0))::text from {table} t"
+    return Sums(*(await db.fetch(query))[0])

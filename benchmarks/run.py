@@ -1,0 +1,120 @@
+"""`python -m benchmarks`: measure, print a line a round, save `results/latest.json`, print the tables."""
+
+import argparse
+import asyncio
+import shlex
+import sys
+import tempfile
+from collections import defaultdict
+from datetime import timedelta
+from pathlib import Path
+
+from benchmarks import events, instance, machine, projection, report, results
+from benchmarks.latency import Client, Offer
+from benchmarks.results import Result
+from benchmarks.systems import Place, System, systems
+from streams.envelope import Signer
+
+WORKS = ("projection", "command-to-view")
+AGE = timedelta(hours=1)  # of the first event; later than all of them is none
+
+
+def main() -> None:
+    """Parse the arguments and run what they name."""
+    options = _parser().parse_args()
+    header, found = asyncio.run(_run(options))
+    header["commands"] = [
+        shlex.join(["make", "bench", *([f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else [])])
+    ]
+    results.save(header, found)
+    print(report.render(header, found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
+    parser.add_argument("--events", type=int, default=400_000, help="events of the projection")
+    parser.add_argument("--users", type=int, default=20_000, help="users that they are spread over")
+    parser.add_argument("--seed", type=int, default=1, help="of users and amounts")
+    parser.add_argument("--rate", type=int, default=300, help="commands a second offered in command-to-view")
+    parser.add_argument("--seconds", type=float, default=20, help="for how long, beside the warm-up")
+    parser.add_argument("--works", type=_names, default=WORKS, help=f"some of {','.join(WORKS)}")
+    parser.add_argument("--systems", type=_names, default=(), help="some of the systems of the projection")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+async def _run(options: argparse.Namespace) -> tuple[dict[str, object], list[Result]]:
+    found: list[Result] = []
+    header: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(prefix="caravan-bench-") as folder:
+        if "projection" in options.works:
+            async with instance.infrastructure(Path(folder)) as place:
+                header = await machine.describe(place.dsn)
+                found += await _projection(place, options)
+        if "command-to-view" in options.works:
+            async with instance.platform(Path(folder)) as platform:
+                header = header or await machine.describe(platform.dsn)
+                found += await _latency(platform.client(Offer(options.rate, options.seconds)), options)
+    return header, found
+
+
+async def _projection(place: Place, options: argparse.Namespace) -> list[Result]:
+    load = events.Load(options.events, options.users, options.seed, events.now() - AGE)
+    written = await events.write(place.servers, place.topic, load, Signer([instance.SIGNING_KEY]))
+    print(f"{written.events} events of {written.bytes / written.events:.0f} B", flush=True)
+    entered = [system for system in systems() if system.name in (options.systems or (system.name,))]
+    rates: dict[System, list[float]] = defaultdict(list)
+    digests = set()
+    for number in range(options.rounds):
+        for system in entered[number % len(entered) :] + entered[: number % len(entered)]:
+            rate, digest = await projection.measure(system, place, written)
+            print(f"round {number + 1}  {system.title}  {rate:.0f}/s", flush=True)
+            rates[system].append(rate)
+            digests.add(digest)
+    if len(digests) != 1:
+        raise projection.MeasurementError("The systems did not make the same rows.")
+    words = f"{written.events} events of {written.bytes / written.events:.0f} B, {written.users} users"
+    return _fastest([_rate(system, values, words) for system, values in rates.items()])
+
+
+def _rate(system: System, values: list[float], load: str) -> Result:
+    about = {"work": "projection", "system": system.name, "variant": system.variant, "load": load, "unit": "events/s"}
+    return results.summarise(values, digits=0, commit=machine.commit(), **about)
+
+
+def _fastest(found: list[Result]) -> list[Result]:
+    """Of the variants of a system its best."""
+    best: dict[str, Result] = {}
+    for result in found:
+        if result.system not in best or result.median > best[result.system].median:
+            best[result.system] = result
+    return list(best.values())
+
+
+async def _latency(client: Client, options: argparse.Namespace) -> list[Result]:
+    percentiles: dict[str, list[float]] = defaultdict(list)
+    for number in range(options.rounds):
+        taken = await client.measure(f"round{number}")
+        print(f"round {number + 1}  command-to-view  {taken}", flush=True)
+        for name, value in vars(taken).items():
+            percentiles[name].append(value)
+    return [
+        results.summarise(
+            values,
+            digits=2,
+            work="command-to-view",
+            system="caravan",
+            load=f"{options.rate} commands/s, {name}",
+            unit="ms",
+            commit=machine.commit(),
+        )
+        for name, values in percentiles.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The systems that do the projection, each a process started from outside and watched through Postgres alone.
+
+All of them make the same two tables, by the domain's own migrations: a ledger row per award and the balance of each user.
+"""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import asyncpg
+
+from benchmarks import java
+from streams import discover
+
+NAMESPACE = "bench_"
+PEER = f"{NAMESPACE}peer"
+POSITION = "create table position (partition int primary key, next bigint not null);"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a round happens: the broker, the topic that everyone reads, the database, a folder that is new each round.
+
+    `environment` is what the platform's own processes need to find all this.
+    """
+
+    servers: str
+    topic: str
+    dsn: str
+    folder: Path
+    environment: Mapping[str, str]
+
+
+class System(ABC):
+    """One way to turn the topic into rows. Of those with one name, which are variants of it, the fastest is reported."""
+
+    name: str
+    variant: str = ""
+    schema: str
+
+    @property
+    def title(self) -> str:
+        """Name and variant."""
+        return f"{self.name}, {self.variant}" if self.variant else self.name
+
+    @abstractmethod
+    async def prepare(self, db: asyncpg.Connection) -> None:
+        """Leave nothing of an earlier round."""
+
+    @abstractmethod
+    def command(self, place: Place) -> list[str]:
+        """The process to start; it runs until SIGTERM."""
+
+    def environment(self, place: Place) -> Mapping[str, str]:
+        """What the process is told beside its arguments."""
+        return {}
+
+
+class Caravan(System):
+    """The shipped worker, which rebuilds the domain from its topic beside the live tables."""
+
+    name = "caravan"
+    schema = f"{NAMESPACE}points_shadow"
+
+    async def prepare(self, db: asyncpg.Connection) -> None:
+        await db.execute(f"drop schema if exists {self.schema} cascade")
+
+    def command(self, place: Place) -> list[str]:
+        return [sys.executable, "-m", "caravan", "worker", "--rebuild", "points"]
+
+    def environment(self, place: Place) -> Mapping[str, str]:
+        return place.environment
+
+
+class Peer(System):
+    """A program of `benchmarks/peers`."""
+
+    schema = PEER
+
+    async def prepare(self, db: asyncpg.Connection) -> None:
+        tables = "".join(sql for _, sql in discover.migrations("points"))
+        await db.execute(f"drop schema if exists {PEER} cascade; create schema {PEER}")
+        await db.execute(f"set search_path = {PEER}; {tables}; {POSITION} reset search_path")
+
+
+class BareLoop(Peer):
+    name = "bare-loop"
+
+    def command(self, place: Place) -> list[str]:
+        dsn = f"{place.dsn}?{urlencode({'search_path': PEER})}"
+        return [sys.executable, "-m", "benchmarks.peers.bare_loop", place.servers, place.topic, dsn]
+
+
+class KafkaStreams(Peer):
+    """Kafka Streams under one processing guarantee, with a number of stream threads."""
+
+    def __init__(self, name: str, guarantee: str, threads: int) -> None:
+        self.name = name
+        self.variant = f"{threads} thread{'s' * (threads > 1)}"
+        self._arguments = [guarantee, str(threads)]
+        self._java = java.compiled()
+
+    def command(self, place: Place) -> list[str]:
+        state = str(place.folder / f"{NAMESPACE}{place.folder.name}")
+        return [*self._java, place.servers, place.topic, _jdbc(place.dsn), *self._arguments, state]
+
+
+def systems() -> list[System]:
+    """All of them, in the order of the first round."""
+    guarantees = {"kafka-streams-eos": "exactly_once_v2", "kafka-streams-alos": "at_least_once"}
+    streams = [KafkaStreams(name, guarantee, n) for name, guarantee in guarantees.items() for n in (1, 2)]
+    return [Caravan(), *streams, BareLoop()]
+
+
+def _jdbc(dsn: str) -> str:
+    parts = urlsplit(dsn)
+    options = {"user": parts.username, "password": parts.password or "", "currentSchema": PEER}
+    address = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
+    return f"jdbc:postgresql://{address}?{urlencode(options)}&reWriteBatchedInserts=true"
