@@ -28,6 +28,7 @@ SESSION_S = 10.0  # how long the group waits for a member that died
 HEARTBEAT_S = 0.5  # so a hand-over is told within half a second
 MAX_RECORDS = 4_000  # records a fetch hands over at most
 MAX_BYTES = 2 << 20  # bytes a fetch of one partition brings
+LONG_POLL_MS = 300  # how long the broker keeps a fetch that finds nothing; a seek waits for the one under way
 IDLE_S = 1.0  # longest wait for records before Faust looks around
 
 
@@ -43,6 +44,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """With the sticky assignor, so that a rebalance leaves caches where they are; its memory is in the class, so one class per app."""
         consumer = super()._create_worker_consumer(loop)
         consumer._partition_assignment_strategy = (type("Sticky", (StickyPartitionAssignor,), {}),)
+        consumer._fetch_max_wait_ms = LONG_POLL_MS
         return consumer
 
     async def seek_to(self, tp: TP, offset: int) -> int:
@@ -104,8 +106,13 @@ class Consumer(driver.Consumer):
             return
         for tp, delivery in records.items():
             if active is None or tp in active:
-                last = delivery.records[-1].offset
-                yield tp, ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, [], None, delivery, None, 0, 0, TP(*tp))
+                yield tp, self._to_message(TP(*tp), delivery)
+
+    def _to_message(self, tp: TP, delivery: Any) -> ConsumerMessage:
+        last = delivery.records[-1].offset
+        message = ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, [], None, delivery, None, 0, 0, tp)
+        message.generation_id = self.app.consumer_generation_id  # Faust drops what another generation fetched
+        return message
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
         if self.flow_active and not self._get_active_partitions():

@@ -260,8 +260,7 @@ def _decided(decision: Decision) -> Decided:
 
 
 def _refused(refuse: Refuse) -> Outcome:
-    details = msgspec.Raw(msgspec.json.encode(refuse.details)) if refuse.details else None
-    return Outcome("rejected", refuse.code, refuse.status, details)
+    return Outcome("rejected", refuse.code, refuse.status, dict(refuse.details) or None)
 
 
 def _outgoing(
@@ -330,5 +329,4 @@ def _details(outcome: Outcome) -> str | None:
     """What a result keeps of a refusal: the HTTP status and the details for the caller."""
     if outcome.http is None:
         return None
-    details = bytes(outcome.details).decode() if outcome.details is not None else "{}"
-    return f'{{"status":{outcome.http},"details":{details}}}'
+    return encode({"status": outcome.http, "details": outcome.details or {}}).decode()

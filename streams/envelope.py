@@ -10,7 +10,7 @@ from binascii import b2a_base64
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -62,7 +62,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["accepted", "rejected", "pending"] = "accepted"
     code: str | None = None
     http: int | None = None
-    details: msgspec.Raw | None = None
+    details: dict[str, Any] | None = None
     settles: UUID | None = None
 
 

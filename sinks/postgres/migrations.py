@@ -42,6 +42,17 @@ async def pending(dsn: str, namespace: str = "") -> list[str]:
         await connection.close()
 
 
+async def migrate_beside(dsn: str, namespace: str, domain: str) -> str:
+    """Make a domain's schema once more, empty, to rebuild it beside the live one; returns the schema's name. Raises CaravanError."""
+    schema = f"{schema_of(namespace, domain)}_shadow"
+    connection = await connect(dsn)
+    try:
+        await migrate_domain(connection, namespace, domain, schema)
+    finally:
+        await connection.close()
+    return schema
+
+
 async def migrate_domain(connection: Any, namespace: str, domain: str, schema: str) -> list[str]:
     """Bring one schema of a domain up to date: its own, or one beside it for a rebuild."""
     role = schema_of(namespace, domain)

@@ -13,7 +13,6 @@ CREATE TABLE offsets (
     relayed    bigint  NOT NULL DEFAULT 0,
     duplicates bigint  NOT NULL DEFAULT 0, -- records dropped because their id was in the inbox
     last_id    text,                       -- id of the record at next - 1
-    topic_id   text,
     partitions integer,
     stopped    text,                       -- why the owner stopped this partition, and the mend
     moved_at   timestamptz NOT NULL DEFAULT now(),
