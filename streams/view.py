@@ -69,12 +69,6 @@ class Paging:
         except ValueError as error:
             raise BadCursor(BadCursor.__doc__) from error
 
-    def number(self) -> int | None:
-        """`after` in a list that goes on from a whole number; raises BadCursor when it is anything else."""
-        if self.after is None or (type(self.after) is int and 0 <= self.after < 2**63):
-            return self.after
-        raise BadCursor(BadCursor.__doc__)
-
     def page(self, items: Sequence[T], position: Callable[[T], Any]) -> Page[T]:
         """Cut `limit` + 1 fetched items to a page; `position` gives the JSON value from which to go on."""
         kept = list(items[: self.limit])

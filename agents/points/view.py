@@ -46,7 +46,7 @@ async def statement(db: Db, user_id: str, paging: Paging) -> Page[Entry]:
         "SELECT seq, at, kind, debit, credit, amount, reference, note FROM ledger"
         " WHERE user_id = $1 AND seq < coalesce($2, 9223372036854775807) ORDER BY seq DESC LIMIT $3",
         user_id,
-        paging.number(),
+        paging.after,
         paging.limit + 1,
     )
     return paging.page([Entry(**row) for row in found], lambda entry: entry.seq)
