@@ -23,7 +23,7 @@ async def sealed(store: EdgeStore, command: C) -> C:
 
 
 async def opened(store: EdgeStore, value: Any) -> Any:
-    """A view's answer with its personal fields in the clear; None where the subject's key is destroyed."""
+    """A view's answer with its personal fields in the clear; null where the subject's key is destroyed."""
     found: list[tuple[BaseModel, str]] = []
     _marked(value, found)
     if not found:

@@ -28,8 +28,13 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
     domain: str
     partition: int
     offset: int
-    command_id: UUID
+    id: bytes
     issuer: bytes
+
+    @property
+    def command_id(self) -> UUID:
+        """The command's id."""
+        return UUID(bytes=self.id)
 
     def issued_to(self, actor: Actor) -> bool:
         """Whether this actor issued the token's command."""
@@ -57,7 +62,7 @@ class Tokens:
     def write(self, domain: str, partition: int, offset: int, command_id: UUID, issuer: str) -> str:
         """The token of a command that Kafka has."""
         return self.wrap(
-            _POSITION, msgspec.msgpack.encode(Token(domain, partition, offset, command_id, fingerprint(issuer)))
+            _POSITION, msgspec.msgpack.encode(Token(domain, partition, offset, command_id.bytes, fingerprint(issuer)))
         )
 
     def read(self, text: str) -> Token:

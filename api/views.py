@@ -89,7 +89,7 @@ class Show:
         answer = await opened(self._edge.store, signature.adapter.validate_python(value, from_attributes=True))
         if isinstance(answer, Page) and answer.next is not None:
             answer.next = self._edge.tokens.wrap(self._list, answer.next.encode())
-        return Response(signature.adapter.dump_json(answer), media_type="application/json")
+        return Response(signature.adapter.dump_json(answer, warnings="none"), media_type="application/json")
 
     def _parameters(self, request: Request) -> dict[str, Any]:
         signature, query = self._signature, request.query_params

@@ -1,0 +1,41 @@
+"""The edge in this process, on real Kafka and Postgres, with the domain points and the test domain lab. No worker runs."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from api.app import create_app, discovered
+from sinks.postgres import migrate
+from sinks.postgres.migrations import connect, migrate_domain
+from streams.kafka import Kafka
+from streams.settings import Settings
+from tests.api.caller import Caller, running
+from tests.api.lab import LAB, SCHEMA, SERVED
+
+SERVES = [*discovered(), SERVED]
+
+
+@pytest.fixture
+async def prepared(settings: Settings) -> Settings:
+    """Settings of a namespace whose schemas and topics are there."""
+    await migrate(settings.postgres, settings.namespace)
+    connection = await connect(settings.postgres)
+    schema = f"{settings.namespace}lab"
+    await connection.execute("SELECT 1")
+    await migrate_domain(connection, settings.namespace, "lab", schema)
+    await connection.execute(
+        f'SET search_path = "{schema}"; {SCHEMA}; GRANT SELECT ON samples TO "{settings.namespace}edge"'
+    )
+    await connection.close()
+    kafka = Kafka(settings)
+    await kafka.declare([*(domain.topic for domain in SERVES if domain.topic is not LAB), LAB])
+    await kafka.stop()
+    return settings
+
+
+@pytest.fixture
+async def edge(prepared: Settings) -> AsyncIterator[Caller]:
+    """A caller of the edge, which is ready."""
+    async with running(create_app(prepared, SERVES), prepared) as caller:
+        await caller.until("/ready", 200)
+        yield caller
