@@ -10,8 +10,7 @@ from uuid import UUID
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from streams import ids
@@ -111,8 +110,7 @@ class Generator:
 
 
 async def write(servers: str, topic: str, load: Load, signer: Signer) -> Written:
-    """Create the topic and fill it; raises KafkaError when it is there already."""
-    await _create(servers, topic)
+    """Fill the topic, which is empty."""
     generator = Generator(load, signer)
     producer = AIOKafkaProducer(bootstrap_servers=servers, compression_type="lz4", max_batch_size=BATCH, acks="all")
     await producer.start()
@@ -136,8 +134,9 @@ async def clean(servers: str, prefix: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:
-        if left := [topic for topic in await admin.list_topics() if topic.startswith(prefix)]:
+        while left := [topic for topic in await admin.list_topics() if topic.startswith(prefix)]:
             await admin.delete_topics(left)
+            await asyncio.sleep(0.1)  # the broker deletes later than it answers
     finally:
         await admin.close()
 
@@ -146,20 +145,6 @@ def _append(batch: BatchBuilder, record: Record) -> bool:
     milliseconds = int(record.at.timestamp() * 1000)
     added = batch.append(key=record.key, value=record.value, timestamp=milliseconds, headers=[record.signature])
     return added is not None
-
-
-async def _create(servers: str, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    try:
-        answer = await admin.create_topics(
-            [NewTopic(topic, POINTS.partitions, 1, topic_configs={"retention.ms": "-1"})]
-        )
-    finally:
-        await admin.close()
-    for name, code, *_ in answer.topic_errors:
-        if code:
-            raise for_code(code)(name)
 
 
 def now() -> datetime:

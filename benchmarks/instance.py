@@ -1,29 +1,128 @@
-"""Broker, Postgres and platform of a run: its own, unless CARAVAN_KAFKA and CARAVAN_POSTGRES name others."""
+"""Broker, Postgres and platform of a run: its own in a new folder, unless CARAVAN_KAFKA and CARAVAN_POSTGRES name others."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import asyncpg
 
 from benchmarks import events
 from benchmarks.systems import NAMESPACE, Place
+from caravan.instance import Instance
 from streams.kafka import KafkaUrl
+from streams.settings import Settings
 from topics.points import POINTS
 
-SIGNING_KEY = ("bench", bytes(range(32)))
+LIVE = f"{NAMESPACE}live_"
+CALLERS = 8
+START = 180  # s, the first start on a machine downloads the broker
+GRACE = 15  # s to end after SIGTERM
+
+
+class StartError(Exception):
+    """The platform's own command did not start."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running platform: its edge, bearer tokens of admins, its database."""
+
+    url: str
+    tokens: list[str]
+    dsn: str
 
 
 @asynccontextmanager
 async def infrastructure(folder: Path) -> AsyncIterator[Place]:
-    """A broker and a Postgres with nothing of an earlier run in them; `folder` takes data and logs."""
-    kafka, dsn = os.environ["CARAVAN_KAFKA"], os.environ["CARAVAN_POSTGRES"]
-    environment = {
-        "CARAVAN_KAFKA": kafka,
-        "CARAVAN_POSTGRES": dsn,
-        "CARAVAN_NAMESPACE": NAMESPACE,
-        "CARAVAN_SIGNING_KEYS": f"{SIGNING_KEY[0]}:{SIGNING_KEY[1].hex()}",
-    }
-    servers = ",".join(KafkaUrl.parse(kafka).servers)
-    await events.clean(servers, NAMESPACE)
-    yield Place(servers, f"{NAMESPACE}{POINTS.events_topic}", dsn, folder, environment)
-    await events.clean(servers, NAMESPACE)
+    """A broker and a Postgres with nothing of an earlier run in them."""
+    data = folder / "infra"
+    if os.environ.get("CARAVAN_KAFKA") and os.environ.get("CARAVAN_POSTGRES"):
+        async with _cleaned(_place(Instance(data).environment(), folder)) as place:
+            await _caravan("migrate", environment=place.environment)
+            yield place
+    else:
+        async with _running("infra", data, {}, "export "):
+            place = _place(Instance(data).exports(), folder)
+            await _caravan("migrate", environment=place.environment)
+            yield place
+
+
+@asynccontextmanager
+async def platform(folder: Path) -> AsyncIterator[Platform]:
+    """`caravan up` with its defaults."""
+    data = folder / "platform"
+    environment = {"CARAVAN_NAMESPACE": LIVE}
+    async with _running("up", data, environment, "Caravan is ready"):
+        instance = Instance(data)
+        environment = instance.environment()
+        callers = [("--user", f"caller-{number}", "--role", "Admin") for number in range(CALLERS)]
+        tokens = [await _caravan("token", *caller, environment=environment) for caller in callers]
+        yield Platform(instance.run.url, tokens, environment["CARAVAN_POSTGRES"])
+
+
+def _place(exports: Mapping[str, str], folder: Path) -> Place:
+    environment = {name: value for name, value in exports.items() if name.startswith("CARAVAN_")}
+    environment["CARAVAN_NAMESPACE"] = NAMESPACE
+    settings = Settings.from_env(environment)
+    servers = ",".join(KafkaUrl.parse(settings.kafka).servers)
+    topic = f"{NAMESPACE}{POINTS.events_topic}"
+    return Place(servers, topic, settings.postgres, folder, environment, settings.signing_keys)
+
+
+@asynccontextmanager
+async def _cleaned(place: Place) -> AsyncIterator[Place]:
+    await events.clean(place.servers, NAMESPACE)
+    await _drop_schemas(place.dsn)
+    yield place
+    await events.clean(place.servers, NAMESPACE)
+    await _drop_schemas(place.dsn)
+
+
+async def _drop_schemas(dsn: str) -> None:
+    db = await asyncpg.connect(dsn)
+    try:
+        for (name,) in await db.fetch("select nspname from pg_namespace where starts_with(nspname, $1)", NAMESPACE):
+            await db.execute(f'drop schema "{name}" cascade')
+    finally:
+        await db.close()
+
+
+@asynccontextmanager
+async def _running(command: str, data: Path, environment: Mapping[str, str], ready: str) -> AsyncIterator[Process]:
+    """A command of the platform in the foreground, from the line that says that it is ready."""
+    arguments = ["-m", "caravan", command, "--data-dir", str(data)]
+    env = {**os.environ, **environment}
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=env, stdout=PIPE, stderr=STDOUT)
+    try:
+        async with asyncio.timeout(START):
+            await _said(process, ready)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await asyncio.wait_for(process.wait(), GRACE)
+
+
+async def _said(process: Process, ready: str) -> None:
+    assert process.stdout is not None
+    said = []
+    while line := (await process.stdout.readline()).decode():
+        if ready in line:
+            return
+        said.append(line)
+    raise StartError("".join(said))
+
+
+async def _caravan(*arguments: str, environment: Mapping[str, str]) -> str:
+    """Run a command of the platform to its end; returns what it printed."""
+    command = [sys.executable, "-m", "caravan", *arguments]
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environment}, stdout=PIPE)
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise StartError(f"caravan {arguments[0]} ended with {process.returncode}")
+    return output.decode().strip()

@@ -58,13 +58,14 @@ async def _run(options: argparse.Namespace) -> tuple[dict[str, object], list[Res
         if "command-to-view" in options.works:
             async with instance.platform(Path(folder)) as platform:
                 header = header or await machine.describe(platform.dsn)
-                found += await _latency(platform.client(Offer(options.rate, options.seconds)), options)
+                client = Client(platform.url, platform.tokens, Offer(options.rate, options.seconds))
+                found += await _latency(client, options)
     return header, found
 
 
 async def _projection(place: Place, options: argparse.Namespace) -> list[Result]:
     load = events.Load(options.events, options.users, options.seed, events.now() - AGE)
-    written = await events.write(place.servers, place.topic, load, Signer([instance.SIGNING_KEY]))
+    written = await events.write(place.servers, place.topic, load, Signer(place.keys))
     print(f"{written.events} events of {written.bytes / written.events:.0f} B", flush=True)
     entered = [system for system in systems() if system.name in (options.systems or (system.name,))]
     rates: dict[System, list[float]] = defaultdict(list)

@@ -24,7 +24,7 @@ POSITION = "create table position (partition int primary key, next bigint not nu
 class Place:
     """Where a round happens: the broker, the topic that everyone reads, the database, a folder that is new each round.
 
-    `environment` is what the platform's own processes need to find all this.
+    `environment` is what the platform's own processes need to find all this, `keys` what they sign with.
     """
 
     servers: str
@@ -32,6 +32,7 @@ class Place:
     dsn: str
     folder: Path
     environment: Mapping[str, str]
+    keys: tuple[tuple[str, bytes], ...]
 
 
 class System(ABC):

@@ -16,6 +16,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 BATCH = 20_000  # records at most in one transaction
+CHUNK = 500  # records decoded at a stretch
 FETCH = 4 << 20  # bytes of a partition in one fetch
 
 UPSERT = """
@@ -74,16 +75,22 @@ Fetched = dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
 class Batch:
     """What one transaction writes."""
 
-    def __init__(self, fetched: Fetched, balances: dict[str, int]) -> None:
+    def __init__(self) -> None:
         self.rows: list[Row] = []
         self.changed: dict[str, int] = {}
-        self.next = {tp.partition: records[-1].offset + 1 for tp, records in fetched.items()}
-        for records in fetched.values():
-            for record in records:
-                event = decode(record.value)
-                user, amount = event.payload.user_id, event.payload.amount
-                balances[user] = self.changed[user] = balances.get(user, 0) + amount
-                self.rows.append(_row(event, user, amount))
+        self.next: dict[int, int] = {}
+
+    async def take(self, fetched: Fetched, balances: dict[str, int]) -> None:
+        """Decode; the loop gets its turn every now and then, so that the batch before goes on being written."""
+        for tp, records in fetched.items():
+            self.next[tp.partition] = records[-1].offset + 1
+            for begin in range(0, len(records), CHUNK):
+                for record in records[begin : begin + CHUNK]:
+                    event = decode(record.value)
+                    user, amount = event.payload.user_id, event.payload.amount
+                    balances[user] = self.changed[user] = balances.get(user, 0) + amount
+                    self.rows.append(_row(event, user, amount))
+                await asyncio.sleep(0)
 
     async def write(self, db: asyncpg.Connection) -> None:
         async with db.transaction():
@@ -111,10 +118,10 @@ async def run(servers: str, topic: str, dsn: str) -> None:
         fetched = await consumer.getmany(timeout_ms=200, max_records=BATCH)
         if not fetched:
             continue
-        batch = Batch(fetched, balances)
+        batch = Batch()
+        await batch.take(fetched, balances)
         await writing
         writing = asyncio.create_task(batch.write(db))
-        await asyncio.sleep(0)  # lets it send the first statement before the next batch is decoded
 
 
 if __name__ == "__main__":
