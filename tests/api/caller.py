@@ -53,12 +53,12 @@ class Caller:
         sent = {"Content-Type": "application/json", **self.headers(who), **(headers or {})}
         return await self.client.post(url, content=content, headers=sent)
 
-    async def until(self, url: str, status: int) -> httpx.Response:
-        """Ask until the answer has this status."""
+    async def until(self, url: str, status: int, **members: Any) -> httpx.Response:
+        """Ask until the answer has this status and these members."""
         async with asyncio.timeout(60):
             while True:
                 answer = await self.client.get(url)
-                if answer.status_code == status:
+                if answer.status_code == status and members.items() <= answer.json().items():
                     return answer
                 await asyncio.sleep(0.05)
 
@@ -88,7 +88,9 @@ class Caller:
     async def seen(self, condition: str, domain: str = "points") -> None:
         """Wait until this statement's only value is true."""
         async with asyncio.timeout(60):
-            while not (await self.sql(condition, domain=domain))[0][0]:
+            while True:
+                if (await self.sql(condition, domain=domain))[0][0]:
+                    return
                 await asyncio.sleep(0.05)
 
     async def moved(self, partition: int, position: int, domain: str = "points") -> None:
