@@ -125,7 +125,7 @@ class Caller:
         for partition in range(partitions):
             _, end = await self._kafka.bounds(topic, partition)
             for offset in range(end):
-                record = await self._kafka.read(topic, partition, offset)
+                record: Any = await self._kafka.read(topic, partition, offset)
                 envelope: dict[str, Any] = orjson.loads(record.value)
                 if envelope["command_id"] == wanted:
                     return envelope | {"partition": partition, "offset": offset}

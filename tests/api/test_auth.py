@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import replace
 
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -69,7 +70,7 @@ async def test_every_bad_token_gets_the_same_401(edge: Caller) -> None:
         for value in ("", "Basic cm9vdDpyb290", "Bearer", token(edge.settings, "root", "Admin"))
     ]
     for header in headers:
-        raw = {name: value.encode("latin-1") for name, value in header.items()}
+        raw = httpx.Headers(header, encoding="latin-1")
         answer = await edge.client.post(AWARD, json=BODY, headers=raw)
         assert (answer.status_code, answer.content) == (401, nobody.content), header
         assert answer.headers["www-authenticate"] == nobody.headers["www-authenticate"]

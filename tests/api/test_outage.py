@@ -158,11 +158,13 @@ async def test_notifications_are_heard_again_after_a_cut(prepared: Settings) -> 
 async def test_losing_postgres_while_waiting_is_no_error(edge: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka has the command, so the answer is 202."""
 
-    @asynccontextmanager
-    async def away(self: EdgeStore, domain: str) -> AsyncIterator[None]:
-        raise Unavailable(domain)
-        yield
+    class Away:
+        async def __aenter__(self) -> None:
+            raise Unavailable("gone")
 
-    monkeypatch.setattr(EdgeStore, "db", away)
+        async def __aexit__(self, *_: object) -> None:
+            """Nothing was opened."""
+
+    monkeypatch.setattr(EdgeStore, "db", lambda _store, _domain: Away())
 
     assert (await edge.post(AWARD, BODY, ROOT, {"Prefer": "wait=1"})).status_code == 202
