@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print a line a round, save `results/latest.json`, print the tables."""
+"""`python -m benchmarks`: measure, print a line a round, print the tables; a whole run is saved in `results/latest.json`."""
 
 import argparse
 import asyncio
@@ -10,7 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from benchmarks import events, instance, machine, projection, report, results
-from benchmarks.latency import Client, Offer
+from benchmarks.instance import StartError
+from benchmarks.latency import Client, LatencyError, Offer
+from benchmarks.projection import MeasurementError
 from benchmarks.results import Result
 from benchmarks.systems import Place, System, systems
 from streams.envelope import Signer
@@ -20,13 +22,16 @@ AGE = timedelta(hours=1)  # of the first event; later than all of them is none
 
 
 def main() -> None:
-    """Parse the arguments and run what they name."""
+    """Parse the arguments and run what they name; only a whole run is saved."""
     options = _parser().parse_args()
-    header, found = asyncio.run(_run(options))
-    header["commands"] = [
-        shlex.join(["make", "bench", *([f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else [])])
-    ]
-    results.save(header, found)
+    try:
+        header, found = asyncio.run(_run(options))
+    except (MeasurementError, LatencyError, StartError) as error:
+        sys.exit(f"benchmarks: {error}")
+    arguments = [f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else []
+    header["commands"] = [shlex.join(["make", "bench", *arguments])]
+    if options.works == WORKS and not options.systems:
+        results.save(header, found)
     print(report.render(header, found))
 
 
@@ -77,7 +82,7 @@ async def _projection(place: Place, options: argparse.Namespace) -> list[Result]
             rates[system].append(rate)
             digests.add(digest)
     if len(digests) != 1:
-        raise projection.MeasurementError("The systems did not make the same rows.")
+        raise MeasurementError("The systems did not make the same rows.")
     words = f"{written.events} events of {written.bytes / written.events:.0f} B, {written.users} users"
     return _fastest([_rate(system, values, words) for system, values in rates.items()])
 
