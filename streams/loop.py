@@ -124,6 +124,10 @@ class Partition:
         self._leaving = True
         self._wake.set()
 
+    def idle_at(self, offset: int) -> bool:
+        """Whether everything below this offset is committed and nothing is under way."""
+        return self.claimed.is_set() and self._committing is None and self._position.next == offset
+
     # -- the task
 
     async def run(self) -> None:

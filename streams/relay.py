@@ -42,6 +42,11 @@ class Relay:
         self.sent = relayed
         self._task = asyncio.create_task(self._run(epoch))
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was offered is sent."""
+        return not self._queue
+
     def stop(self) -> None:
         """Send nothing more; what is unsent stays in the outbox for the next owner."""
         if self._task is not None:

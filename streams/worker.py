@@ -1,6 +1,7 @@
 """The worker: one process that runs the agents of some or all domains."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -138,11 +139,18 @@ async def run(
             worker.run_domain(domain, agents)
     if not worker.apps:
         raise CaravanError("There is no such domain; `ls agents` shows them.")
+    _tune_collector()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
     await _work(worker, stopping, ", ".join(rebuild or domains or discover.domains()))
+
+
+def _tune_collector() -> None:
+    """Batches make many small objects that die by reference count; with Python's thresholds the collector would take 3/4 of the time."""
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 100)
 
 
 async def _work(worker: Worker, stopping: asyncio.Event, names: str) -> None:
