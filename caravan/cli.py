@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-DataDir = Annotated[
-    Path, typer.Option("--data-dir", envvar="CARAVAN_DATA_DIR", help="Folder of the instance.", show_default=True)
-]
+DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CARAVAN_DATA_DIR", help="Folder of the instance.")]
+NewPorts = Annotated[bool, typer.Option("--new-ports", help="Choose other ports for the broker and Postgres.")]
 HERE = Path(".caravan")
 
 app = typer.Typer(
@@ -15,20 +14,116 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A message-driven backend platform: Kafka, Faust agents, Postgres views and an HTTP edge, by one command.",
-    epilog="Begin with: [bold]caravan up[/bold], then [bold]caravan token --user u1 --role User[/bold]. "
-    "Errors are one line; CARAVAN_DEBUG=1 shows where they come from.",
+    help="A message-driven backend platform: Kafka, Faust agents, Postgres views and an HTTP edge, started by one command.",
+    epilog="Begin with [bold]caravan up[/bold], then [bold]caravan token --user u1 --role User[/bold]. "
+    "Where broker and Postgres run elsewhere, set CARAVAN_KAFKA and CARAVAN_POSTGRES. "
+    "An error is one line; CARAVAN_DEBUG=1 shows where it comes from.",
 )
 
 
-def example(*lines: str) -> str:
+def examples(*lines: str) -> str:
     """The foot of a command's help."""
-    return "Examples:\n\n" + "\n\n".join(lines)
+    return "\n\n".join(("[bold]Examples[/bold]", *lines))
 
 
-@app.command(epilog=example("eval \"$(caravan infra --quiet)\"", "caravan infra --data-dir /tmp/try"))
-def infra(data_dir: DataDir = HERE, new_ports: Annotated[bool, typer.Option(help="Choose other ports.")] = False) -> None:
-    """Run the broker and Postgres only, in the foreground, and print how to reach them."""
-    from caravan import up
+@app.command(
+    epilog=examples(
+        "caravan up", "caravan up --port 8080 --workers 2", "caravan up --data-dir /srv/caravan --host 0.0.0.0"
+    )
+)
+def up(
+    data_dir: DataDir = HERE,
+    port: Annotated[int | None, typer.Option(help="Port of the edge; chosen once and kept.", min=1, max=65535)] = None,
+    host: Annotated[str | None, typer.Option(help="Address that the edge listens on; loopback unless given.")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes; each runs every domain.", min=1)] = 1,
+    new_ports: NewPorts = False,
+) -> None:
+    """Run the whole platform here: broker, Postgres, workers and the edge.
 
-    up.infra(data_dir, new_ports=new_ports)
+    The first start fetches the broker's files, once per user; later starts need no network. Ctrl-C ends everything.
+
+    Where CARAVAN_KAFKA and CARAVAN_POSTGRES say that broker and Postgres run elsewhere, it starts neither.
+    """
+    from caravan import up as supervisor
+
+    supervisor.up(data_dir, host=host, port=port, workers=workers, new_ports=new_ports)
+
+
+@app.command(epilog=examples("caravan down", "caravan down --data-dir /srv/caravan"))
+def down(data_dir: DataDir = HERE) -> None:
+    """Stop what runs on a data folder, and wait until it has ended."""
+    from caravan import up as supervisor
+
+    supervisor.down(data_dir)
+
+
+@app.command(epilog=examples("caravan infra", "caravan infra --data-dir /tmp/try"))
+def infra(data_dir: DataDir = HERE, new_ports: NewPorts = False) -> None:
+    """Run the broker and Postgres only, in the foreground, and print what to export and how to reach them."""
+    from caravan import up as supervisor
+
+    supervisor.infra(data_dir, new_ports=new_ports)
+
+
+@app.command(epilog=examples("caravan worker", "caravan worker --domains points,quests --instance w1"))
+def worker(
+    data_dir: DataDir = HERE,
+    domains: Annotated[str, typer.Option(help="Domains to run, separated by commas; all unless given.")] = "",
+    instance: Annotated[
+        str | None, typer.Option(help="Name of this worker: its restart within 10 s moves no partition.")
+    ] = None,
+    rebuild: Annotated[
+        list[str] | None, typer.Option(help="Rebuild this domain's views from its events, beside the live ones.")
+    ] = None,
+) -> None:
+    """Run the agents of some or all domains until SIGTERM."""
+    from caravan import commands
+
+    commands.worker(data_dir, [name for name in domains.split(",") if name], instance, rebuild or [])
+
+
+@app.command(epilog=examples("caravan api", "caravan api --host 0.0.0.0 --port 8080"))
+def api(
+    data_dir: DataDir = HERE,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+) -> None:
+    """Run one edge until SIGTERM."""
+    from caravan import commands
+
+    commands.api(data_dir, host, port)
+
+
+@app.command(
+    epilog=examples("caravan migrate", "CARAVAN_POSTGRES=postgresql://… CARAVAN_KAFKA=kafka://… caravan migrate")
+)
+def migrate(data_dir: DataDir = HERE) -> None:
+    """Bring the schemas of all domains up to date, and create the topics that are missing."""
+    from caravan import commands
+
+    commands.migrate(data_dir)
+
+
+@app.command(
+    epilog=examples("caravan token --user u1 --role User", "TOKEN=$(caravan token --user root --role Admin --ttl 8h)")
+)
+def token(
+    user: Annotated[str, typer.Option(help="Who calls: the id of a user.")],
+    role: Annotated[str, typer.Option(help="Guest, User, VIP, PRO, Partner or Admin.")],
+    ttl: Annotated[str, typer.Option(help="How long it is good for: 90s, 15m, 12h or 7d.")] = "12h",
+    data_dir: DataDir = HERE,
+) -> None:
+    """Print a development token for the edge; in production your identity provider gives them."""
+    from caravan import commands
+
+    commands.token(data_dir, user, role, ttl)
+
+
+@app.command(epilog=examples("caravan status", "caravan status --json | jq '.agents[].lag'"))
+def status(
+    data_dir: DataDir = HERE, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False
+) -> None:
+    """Show where every agent stands: position, lag, parked records and rate of each partition; and the disk in use."""
+    from caravan import commands
+
+    commands.status(data_dir, as_json=as_json)

@@ -1,7 +1,7 @@
 """What can go wrong around the processes: every error is one line that says what to do about it."""
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 (it is the user's problem to mend, not a defect)
     """Something the user can mend; the command prints its one line and exits with `status`."""
 
     status = 1
@@ -33,3 +33,9 @@ class PortBusy(Problem):
 
 class StartFailed(Problem):
     """A process ended, or did not answer in time, while it was being started."""
+
+
+class BadInput(Problem):
+    """What the user asked for cannot be; exits with 2, as usage errors do."""
+
+    status = 2

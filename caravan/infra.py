@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from caravan.embedded.kafka import Kafka
 from caravan.embedded.postgres import Postgres
 from caravan.embedded.process import Child
 from caravan.errors import BadData
 from caravan.instance import Instance, free_ports
+from caravan.supervise import Service
 
 PREPARE = 120.0  # s that making a data folder may take on a slow machine
 STOP = 5.0  # s
@@ -37,6 +39,10 @@ class Infra:
             self.instance.register(part.name, part.child.pid)
         for part in self.parts:
             part.wait()
+
+    def services(self) -> list[Service]:
+        """The parts, started already, as services to keep running."""
+        return [Service(part.name, partial(_again, part), part.child) for part in self.parts]
 
     def stop(self) -> None:
         """End all within STOP seconds, by force if need be."""
@@ -87,3 +93,9 @@ class Infra:
                 self.instance.run.made.append(part.name)
         self.instance.save()
         self.jobs = []
+
+
+def _again(part: Part) -> Child:
+    part.start()
+    assert part.child is not None
+    return part.child

@@ -67,6 +67,11 @@ class Instance:
             self._run = self._read() or self._new()
         return self._run
 
+    def read(self) -> Run:
+        """What `run.json` says now, of an instance that another process runs."""
+        self._run = self._read()
+        return self.run
+
     def exists(self) -> bool:
         return self.file.exists()
 
@@ -79,9 +84,9 @@ class Instance:
             json.dump(asdict(self.run), file, indent=2)
         part.rename(self.file)
 
-    def environment(self, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """`given`, completed by what this instance knows: CARAVAN_* that are set win."""
-        return {**self.exports(), **given}
+    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """`given`, completed by what this instance knows: CARAVAN_* that are set win, but the folder is this one."""
+        return {**self.exports(), **given, "CARAVAN_DATA_DIR": str(self.folder)}
 
     def exports(self) -> dict[str, str]:
         """The CARAVAN_* that reach this instance."""
@@ -121,7 +126,7 @@ class Instance:
     def running(self) -> bool:
         """Whether a supervisor holds the folder."""
         try:
-            with (self.folder / "lock").open("a") as lock:
+            with (self.folder / "lock").open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -154,7 +159,9 @@ class Instance:
         except FileNotFoundError:
             return None
         except PermissionError:
-            raise BadData(f"{self.file} belongs to another user; run this as that user or use another --data-dir") from None
+            raise BadData(
+                f"{self.file} belongs to another user; run this as that user or use another --data-dir"
+            ) from None
         except (ValueError, KeyError, TypeError):
             raise BadData(f"{self.file} is damaged; restore it, or start afresh with: rm -r '{self.folder}'") from None
         if version > VERSION:
@@ -250,4 +257,3 @@ def claim_port(host: str, port: int, what: str, mend: str) -> None:
     """Raise PortBusy if another program listens there."""
     if not is_free(host, port):
         raise PortBusy(f"port {port} for {what} is in use by another program; stop it, or {mend}")
-

@@ -9,9 +9,9 @@ fail() { echo "setup: $*" >&2; exit 1; }
 # Two runs at once wait for each other: the folder itself is the lock.
 if command -v flock >/dev/null 2>&1; then exec 9<. && flock 9; fi
 
-stamp() { cat requirements.lock pyproject.toml | cksum | tr -d '\n'; printf ' %s %s' "$1" "$PWD"; }
+stamp() { cat requirements.lock pyproject.toml | cksum; printf '%s\n%s' "$1" "$PWD"; }
 old=$(cat .venv/caravan-stamp 2>/dev/null || :)
-made_by=$(printf '%s' "$old" | cut -d ' ' -f 3)
+made_by=$(printf '%s' "$old" | sed -n 2p)
 python=${wanted:-${made_by:-python3}}
 if [ -x .venv/bin/python ] && [ "$old" = "$(stamp "$python")" ]; then exit 0; fi
 
@@ -23,7 +23,12 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || f
     fail "'$python' cannot make virtual environments; install python$version-venv (Debian, Ubuntu: apt-get install python$version-venv), then run this again"
 
 # A .venv without a stamp was left half-made; one for another folder or interpreter is of no use either.
-case $old in *" $python $PWD") [ -x .venv/bin/python ] || rm -rf .venv ;; *) rm -rf .venv ;; esac
+case $old in
+*"
+$python
+$PWD") [ -x .venv/bin/python ] || rm -rf .venv ;;
+*) rm -rf .venv ;;
+esac
 rm -f .venv/caravan-stamp
 trap 'rm -rf .venv' EXIT
 trap 'exit 130' HUP INT TERM
@@ -38,8 +43,8 @@ fi
 echo "setup: installing from requirements.lock"
 UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1} UV_LINK_MODE=${UV_LINK_MODE:-copy} VIRTUAL_ENV="$PWD/.venv"
 export UV_SYSTEM_CERTS UV_LINK_MODE VIRTUAL_ENV
-.venv/bin/python -m uv pip sync --quiet --no-config --require-hashes requirements.lock
-.venv/bin/python -m uv pip install --quiet --no-config --no-deps --no-build-isolation --editable .
+.venv/bin/python -m uv pip sync --quiet --require-hashes requirements.lock
+.venv/bin/python -m uv pip install --quiet --no-deps --no-build-isolation --editable .
 
 trap - EXIT
 stamp "$python" >.venv/caravan-stamp

@@ -34,7 +34,9 @@ def until_stopped() -> Iterator[None]:
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # under nohup a closed terminal is no reason to end
+        if (
+            number != signal.SIGHUP or handler is not signal.SIG_IGN
+        ):  # under nohup a closed terminal is no reason to end
             signal.signal(number, stop)
     try:
         with contextlib.suppress(Stopped):
@@ -111,5 +113,3 @@ def keep(services: list[Service], parent: Parent, tell: Callable[[str], None]) -
         parent.check()
         for service in services:
             service.tend(tell)
-
-

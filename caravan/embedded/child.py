@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
     if guard == "pipe":
         return stay(command, death)
     die_with(int(parent), death)
-    os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
+    return os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
 
 
 if __name__ == "__main__":

