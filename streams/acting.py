@@ -10,18 +10,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streams.agent import Policy
-from streams.contract import Command, Event
-from streams.envelope import MAX_HOPS, Actor, EventEnvelope, Signer
+from streams.contract import Command
+from streams.envelope import MAX_HOPS, Actor, Signer
+from streams.holds import Holds, parked
 from streams.ids import derived
 from streams.log import Entry, Log
-from streams.loop import Position, identity, parked
+from streams.loop import Position, identity
 from streams.partitioner import partition_of
 from streams.producer import TRACE, command_record, signed
-from streams.records import Parsed, Unfit, read_event
+from streams.records import EventRecord, Unfit, read_event
 from streams.sink import Fact
 from streams.store import BadData, Claim, Slot, Store, Work
 
-EventRecord = Parsed[EventEnvelope, Event | None]
+
+class TooManyHops(RuntimeError):
+    """A chain of policies is longer than any that makes sense."""
 
 
 class Acting:
@@ -31,22 +34,20 @@ class Acting:
         """Nothing happens before the first batch."""
         self.policy, self.slot = policy, slot
         self._store, self._log, self._signer = store, log, signer
-        self._holds = False
-        self._held: set[bytes] = set()
+        self._holds = Holds(store, slot)
 
     async def begin(self, claim: Claim) -> None:
         """Learn whether any key waits."""
-        self._holds = claim.holds or bool(self._held)
+        self._holds.begin(claim)
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
         """Publish the commands of a batch and wait for their acknowledgement."""
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
         events = self._read(records, work)
-        keys = {event.record.key for event in events}
-        waiting = await self._store.held(self.slot, keys) if self._holds and keys else set()
+        waiting = await self._holds.waiting({event.record.key for event in events})
         lanes: defaultdict[int, list[list[Entry]]] = defaultdict(list)
         for event in events:
-            if event.record.key in waiting or event.record.key in self._held:
+            if event.record.key in waiting or event.record.key in self._holds:
                 work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
             else:
                 self._run(event, lanes, work)
@@ -58,7 +59,7 @@ class Acting:
         """Park a record that the store refuses."""
         work = Work(at.next, record.offset + 1, at.number, identity(record))
         work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
-        self._hold(record.key)
+        self._holds.add(record.key)
         return work
 
     def committed(self, work: Work) -> None:
@@ -66,8 +67,7 @@ class Acting:
 
     def forget(self) -> None:
         """Drop the held keys."""
-        self._held.clear()
-        self._holds = True
+        self._holds.forget()
 
     async def end(self) -> None:
         """Nothing runs."""
@@ -90,20 +90,21 @@ class Acting:
 
     def _run(self, event: EventRecord, lanes: dict[int, list[list[Entry]]], work: Work) -> None:
         try:
-            if event.envelope.hops >= MAX_HOPS:
-                raise RecursionError(f"{MAX_HOPS} policies in a row: these events and commands go round in a loop.")
             entries = list(self._entries(event))
         except Exception as error:  # noqa: BLE001 - policies may raise anything
-            cause = "too_many_hops" if isinstance(error, RecursionError) else "rule_failed"
+            cause = "too_many_hops" if isinstance(error, TooManyHops) else "rule_failed"
             text = "".join(traceback.format_exception(error, limit=-8))
             work.parked.append(parked(event.record, cause, text, holds=True))
-            self._hold(event.record.key)
+            self._holds.add(event.record.key)
             return
         for entry in entries:
             lanes[partition_of(entry.key, self.policy.target.partitions)].append([entry])
 
     def _entries(self, event: EventRecord) -> Iterable[Entry]:
         envelope, message = event.envelope, event.message
+        assert message is not None  # `_read` keeps those that `on` names
+        if envelope.hops >= MAX_HOPS:
+            raise TooManyHops(f"{MAX_HOPS} policies in a row: these events and commands go round in a loop.")
         fact = Fact(
             message,
             envelope.event_id,
@@ -122,7 +123,9 @@ class Acting:
 
     def _entry(self, event: EventRecord, command: Command, n: int) -> Entry:
         if command.topic is not self.policy.target:
-            raise ValueError(f"{command.wire_name} is no command of {self.policy.target.domain}: a policy gives commands of one domain.")
+            raise ValueError(
+                f"{command.wire_name} is no command of {self.policy.target.domain}: a policy gives commands of one domain."
+            )
         cause, key = event.envelope, command.key
         traced = (value.decode("ascii", "replace") for name, value in event.record.headers if name == TRACE)
         record_key, value = command_record(
@@ -134,8 +137,6 @@ class Acting:
             causation_id=cause.event_id,
             hops=cause.hops + 1,
         )
-        return Entry(record_key, value, signed(command.topic.commands_topic, record_key, value, self._signer, next(traced, None)))
-
-    def _hold(self, key: bytes) -> None:
-        self._held.add(key)
-        self._holds = True
+        return Entry(
+            record_key, value, signed(command.topic.commands_topic, record_key, value, self._signer, next(traced, None))
+        )

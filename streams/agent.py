@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from streams import discover
 from streams.contract import Command, Event, Topic
 from streams.decision import Case, Decision, State
 from streams.errors import ContractError
@@ -24,7 +25,7 @@ def no_reads(message: Command | Event) -> Iterable[str]:
     return ()
 
 
-def no_rows(fact: Fact, state: Mapping[str, State]) -> Iterable[tuple[Any, ...]]:
+def no_rows(fact: Fact, state: Mapping[str, State]) -> Iterable[Any]:
     """A domain without views."""
     return ()
 
@@ -72,3 +73,25 @@ class Policy:
 
 
 Agent = Decider | Policy
+
+
+def agents_of(domain: str) -> list[Agent]:
+    """The agents that `agents/<domain>/agent.py` declares, in order.
+
+    Raises ContractError when two share a name (each needs its own position), when two write one table or read one command topic, or when a policy
+    speaks for another domain.
+    """
+    module = discover.stage(domain, "agent")
+    found: list[Agent] = [v for v in vars(module).values() if isinstance(v, Decider | Policy)] if module else []
+    deciders = [agent for agent in found if isinstance(agent, Decider)]
+    place = f"agents/{domain}/agent.py"
+    if len({agent.name for agent in found}) != len(found):
+        raise ContractError(f"{place}: two agents share a name; each needs its own position.")
+    if len({id(d.table) for d in deciders}) != len(deciders) or len({d.topic.domain for d in deciders}) != len(
+        deciders
+    ):
+        raise ContractError(f"{place}: a command topic and a table have one decider.")
+    for policy in found:
+        if isinstance(policy, Policy) and policy.target.domain != domain:
+            raise ContractError(f"{place}: policy {policy.name} must give commands of {domain}.")
+    return found

@@ -8,7 +8,8 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import faust
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -40,9 +41,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.generations: defaultdict[TP, int] = defaultdict(int)
 
-    def _create_worker_consumer(self, loop: asyncio.AbstractEventLoop) -> Any:
+    def _create_worker_consumer(self, transport: Any) -> Any:
         """With the sticky assignor, so that a rebalance leaves caches where they are; its memory is in the class, so one class per app."""
-        consumer = super()._create_worker_consumer(loop)
+        consumer = super()._create_worker_consumer(transport)
         consumer._partition_assignment_strategy = (type("Sticky", (StickyPartitionAssignor,), {}),)
         consumer._fetch_max_wait_ms = LONG_POLL_MS
         return consumer
@@ -138,7 +139,7 @@ class App(faust.App):
         url = KafkaUrl.parse(settings.kafka)
         self._namespace = settings.namespace
         self._agents: dict[str, list[tuple[str, Any]]] = defaultdict(list)
-        self._tasks: dict[tuple[TP, str], tuple[Partition, asyncio.Task[None]]] = {}
+        self._working: dict[tuple[TP, str], tuple[Partition, asyncio.Task[None]]] = {}
         self._paused: defaultdict[TP, set[str]] = defaultdict(set)
         self._active = asyncio.Event()
         self.domain = domain
@@ -176,7 +177,9 @@ class App(faust.App):
     def read(self, topic: str, agent: str, open_partition: Any) -> None:
         """Have `agent` read `topic`: `open_partition(slot)` gives the Partition that works it."""
         if topic not in self._agents:
-            channel = self.topic(self._namespace + topic, value_serializer="raw", key_type=None, value_type=None, acks=False)
+            channel = self.topic(
+                self._namespace + topic, value_serializer="raw", key_type=None, value_type=None, acks=False
+            )
             self.agent(channel, name=f"{self.conf.id}-{topic}")(self._deliver)
         self._agents[topic].append((agent, open_partition))
 
@@ -184,21 +187,21 @@ class App(faust.App):
         async for event in stream.events():
             delivery, tp = event.value, event.message.tp
             for agent, _ in self._agents[tp.topic.removeprefix(self._namespace)]:
-                if (tp, agent) in self._tasks:
-                    self._tasks[tp, agent][0].offer(delivery.records, delivery.generation)
+                if (tp, agent) in self._working:
+                    self._working[tp, agent][0].offer(delivery.records, delivery.generation)
 
     # -- assignment
 
     def assigned(self, tps: set[TP]) -> None:
         """Start the tasks of new partitions, have those that stay look at their claim, and end those that went."""
         wanted = {(tp, agent) for tp in tps for agent, _ in self._agents[tp.topic.removeprefix(self._namespace)]}
-        for key in [key for key in self._tasks if key not in wanted or self._tasks[key][1].done()]:
-            partition, _ = self._tasks.pop(key)
+        for key in [key for key in self._working if key not in wanted or self._working[key][1].done()]:
+            partition, _ = self._working.pop(key)
             partition.leave()
         for tp, agent in wanted:
             self._paused[tp].add(agent)
-            if (tp, agent) in self._tasks:
-                self._tasks[tp, agent][0].reassign()
+            if (tp, agent) in self._working:
+                self._working[tp, agent][0].reassign()
             else:
                 self._open(tp, agent)
         self.assigned_once.set()
@@ -209,7 +212,7 @@ class App(faust.App):
         partition = opener(Slot(self.domain, agent, topic, tp.partition))
         task = asyncio.create_task(partition.run(), name=f"{agent}/{topic}/{tp.partition}")
         task.add_done_callback(self._ended)
-        self._tasks[tp, agent] = partition, task
+        self._working[tp, agent] = partition, task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -218,21 +221,21 @@ class App(faust.App):
 
     async def leave(self) -> None:
         """Finish what is under way on every partition; then the app can stop."""
-        for partition, _ in self._tasks.values():
+        for partition, _ in self._working.values():
             partition.leave()
-        if tasks := [task for _, task in self._tasks.values()]:
+        if tasks := [task for _, task in self._working.values()]:
             await asyncio.wait(tasks)
 
     def partitions(self) -> Sequence[Partition]:
         """The partitions worked here."""
-        return [partition for partition, _ in self._tasks.values()]
+        return [partition for partition, _ in self._working.values()]
 
     # -- the feed of the loop; several agents may read one topic, which flows while none of them has paused it
 
     async def seek(self, slot: Slot, offset: int) -> int:
         """Deliver from this offset on."""
         try:
-            return int(await self.consumer._thread.seek_to(self._tp(slot), offset))
+            return int(await self._thread.seek_to(self._tp(slot), offset))
         except (KafkaError, AssertionError) as error:  # aiokafka asserts that the partition is assigned
             raise OSError(f"{slot.topic}/{slot.partition} is not assigned here any more ({error!r})") from error
 
@@ -249,19 +252,21 @@ class App(faust.App):
         if not self._paused[tp] and tp in self.consumer.assignment():
             self.consumer.resume_partitions([tp])
             self._active.set()
-            self.consumer._thread.look_again()
+            self._thread.look_again()
 
     async def hint(self, slot: Slot, offset: int) -> None:
         """Tell the group where we stand."""
-        await self.consumer._thread.hint(self._tp(slot), offset)
+        await self._thread.hint(self._tp(slot), offset)
 
     async def wait_active(self, seconds: float) -> None:
         """Wait until some partition is resumed."""
         self._active.clear()
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._active.wait(), seconds)
-        except TimeoutError:
-            pass
+
+    @property
+    def _thread(self) -> ConsumerThread:
+        return cast(ConsumerThread, cast(Consumer, self.consumer)._thread)
 
     def _tp(self, slot: Slot) -> TP:
         return TP(self._namespace + slot.topic, slot.partition)

@@ -88,7 +88,8 @@ class Message(BaseModel):
     @classmethod
     def from_topic(cls, payload: bytes) -> Self:
         """Parse a payload read from a topic; unknown fields are kept. Raises `pydantic.ValidationError`."""
-        return cls.__pydantic_validator__.validate_json(payload, extra="allow", context=FROM_TOPIC)
+        message: Self = cls.__pydantic_validator__.validate_json(payload, extra="allow", context=FROM_TOPIC)
+        return message
 
     def to_json(self) -> bytes:
         """The payload as JSON."""
@@ -111,7 +112,7 @@ class Command(Message):
     after: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def __pydantic_init_subclass__(
+    def __pydantic_init_subclass__(  # type: ignore[override]  # class arguments of our own
         cls,
         *,
         topic: Topic | None = None,
@@ -152,7 +153,9 @@ class Event(Message):
     """A fact in the past tense. Class arguments: `topic`, `key` (default: the topic's), `version`."""
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, topic: Topic | None = None, key: str | None = None, version: int = 1) -> None:
+    def __pydantic_init_subclass__(  # type: ignore[override]  # class arguments of our own
+        cls, *, topic: Topic | None = None, key: str | None = None, version: int = 1
+    ) -> None:
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Event, topic=...)`.")

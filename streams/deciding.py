@@ -12,13 +12,14 @@ import msgspec
 
 from streams.agent import Decider
 from streams.clock import Clock, bounded
-from streams.contract import Command, Event
+from streams.contract import Event
 from streams.decision import Case, Decision, Pending, Refuse, Settle
-from streams.envelope import Actor, CommandEnvelope, EventEnvelope, Outcome, Signer, Source, body_hash, encode
+from streams.envelope import Actor, EventEnvelope, Outcome, Signer, Source, body_hash, encode
+from streams.holds import Holds, parked
 from streams.ids import derived
 from streams.log import MAX_GROUP, Log
-from streams.loop import DRAIN_S, Position, Stop, identity, parked
-from streams.records import Parsed, Unfit, read_command
+from streams.loop import DRAIN_S, Position, Stop, identity
+from streams.records import CommandRecord, Unfit, read_command
 from streams.relay import Relay
 from streams.shard import Shard, document_key, evolved, microseconds, moment
 from streams.sink import Fact
@@ -30,8 +31,6 @@ BREATH = 128  # commands between two chances for everything else on this loop
 RECENT = 50_000  # ids of committed commands that are remembered, so that quick repeats cost nothing
 RECORD = 512  # bytes of a record besides its value, at most
 ACCEPTED = Outcome()
-
-CommandRecord = Parsed[CommandEnvelope, Command]
 
 
 class Decided(NamedTuple):
@@ -51,8 +50,7 @@ class Deciding:
         self.relay = Relay(slot, decider.topic.events_topic, store=store, log=log, signer=signer)
         self._store, self._log, self._signer, self._clock = store, log, signer, clock
         self._epoch = -1
-        self._holds = False
-        self._held: set[bytes] = set()
+        self._holds = Holds(store, slot)
         self._recent: dict[UUID, None] = {}
 
     # -- the loop's protocol
@@ -62,7 +60,8 @@ class Deciding:
         if claim.epoch == self._epoch:
             return
         await self._check(claim)
-        self._epoch, self._holds = claim.epoch, claim.holds
+        self._epoch = claim.epoch
+        self._holds.begin(claim)
         self.relay.start(claim.epoch, claim.relayed)
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
@@ -72,12 +71,14 @@ class Deciding:
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
         commands = await self._fresh(self._read(records, work), work, careful)
         await self._load(commands)
-        waiting = await self._waiting(commands)
+        waiting = await self._holds.waiting({command.record.key for command in commands})
         for n, command in enumerate(commands):
             if n % BREATH == 0:
                 await asyncio.sleep(0)
-            if command.record.key in waiting or command.record.key in self._held:
-                work.parked.append(self._parked(command, "held", "An earlier record of this key is parked.", holds=True))
+            if command.record.key in waiting or command.record.key in self._holds:
+                work.parked.append(
+                    self._parked(command, "held", "An earlier record of this key is parked.", holds=True)
+                )
             else:
                 self._run(command, work)
         work.states = self.shard.take()
@@ -89,7 +90,7 @@ class Deciding:
         command = read_command(self.decider.topic, self.slot.partition, record, self._signer, self._clock)
         work = Work(at.next, record.offset + 1, at.number, identity(record), relayed=self.relay.sent)
         work.parked.append(self._parked(command, "refused_by_store", str(fault), holds=True))
-        self._hold(record.key)
+        self._holds.add(record.key)
         self.shard.take()
         return work
 
@@ -105,9 +106,8 @@ class Deciding:
     def forget(self) -> None:
         """Drop documents, held keys and recent ids. The relay goes on: what it has is committed."""
         self.shard.clear()
-        self._held.clear()
+        self._holds.forget()
         self._recent.clear()
-        self._holds = True  # until the next claim tells
         self._epoch = -1
 
     async def end(self) -> None:
@@ -147,7 +147,9 @@ class Deciding:
 
     async def _fresh(self, commands: list[CommandRecord], work: Work, careful: bool) -> list[CommandRecord]:
         """Those whose id was not seen in this batch, lately, or (with `careful`) ever."""
-        known = await self._store.known(self.slot, [c.envelope.command_id for c in commands]) if careful else set[UUID]()
+        known = (
+            await self._store.known(self.slot, [c.envelope.command_id for c in commands]) if careful else set[UUID]()
+        )
         seen: set[UUID] = set()
         fresh = []
         for command in commands:
@@ -166,9 +168,6 @@ class Deciding:
         if missing := self.shard.missing(wanted):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
 
-    async def _waiting(self, commands: list[CommandRecord]) -> set[bytes]:
-        return await self._store.held(self.slot, {c.record.key for c in commands}) if self._holds and commands else set()
-
     def _run(self, command: CommandRecord, work: Work) -> None:
         """Run the rules on one command; whatever they raise parks it and holds its key, and nothing else."""
         try:
@@ -178,7 +177,7 @@ class Deciding:
             log.warning("%s %s parked: %r", command.envelope.type, command.envelope.command_id, error)
             cause = "too_large" if isinstance(error, TooLarge) else "rule_failed"
             work.parked.append(self._parked(command, cause, text, holds=True))
-            self._hold(command.record.key)
+            self._holds.add(command.record.key)
 
     def _decide(self, command: CommandRecord, work: Work) -> None:
         """Decide, evolve and project; only what has come out whole goes into the shard and the work."""
@@ -217,16 +216,14 @@ class Deciding:
         nth: dict[str, int] = {}
         for n, event in enumerate(events, 1):
             if event.key != key:
-                raise ValueError(f"{event.wire_name} is keyed {event.key!r}, its command {key!r}: a rule speaks of its own key.")
+                raise ValueError(
+                    f"{event.wire_name} is keyed {event.key!r}, its command {key!r}: a rule speaks of its own key."
+                )
             name = event.wire_name
             nth[name] = nth.get(name, -1) + 1
             event_id = derived(envelope.command_id, "", name, key, nth[name])
             facts.append(Fact(event, event_id, key, seq + n, now, envelope.actor, envelope.command_id))
         return facts
-
-    def _hold(self, key: bytes) -> None:
-        self._held.add(key)
-        self._holds = True
 
     def _parked(self, command: CommandRecord, cause: str, error: str, *, holds: bool) -> Any:
         envelope = command.envelope
@@ -264,7 +261,13 @@ def _refused(refuse: Refuse) -> Outcome:
 
 
 def _outgoing(
-    command: CommandRecord, partition: int, facts: Sequence[Fact], outcome: Outcome, seq: int, now: datetime, number: int
+    command: CommandRecord,
+    partition: int,
+    facts: Sequence[Fact],
+    outcome: Outcome,
+    seq: int,
+    now: datetime,
+    number: int,
 ) -> list[Outgoing]:
     """The records that a command leaves: its events, or else one that tells its outcome."""
     envelope, record = command.envelope, command.record
@@ -275,7 +278,9 @@ def _outgoing(
         name = "command_rejected" if outcome.status == "rejected" else "command_accepted"
         told = [(name, 1, derived(envelope.command_id, "", name, envelope.aggregate_id, 0), seq, b"{}")]
     source = Source(partition, record.offset, body_hash(envelope.payload))
-    traceparent = next((value.decode("ascii", "replace") for name, value in record.headers if name == "traceparent"), None)
+    traceparent = next(
+        (value.decode("ascii", "replace") for name, value in record.headers if name == "traceparent"), None
+    )
     rows = []
     for n, (name, version, event_id, sequence, payload) in enumerate(told, 1):
         last = n == len(told)
@@ -321,7 +326,7 @@ def _result(command: CommandRecord, facts: Sequence[Fact], outcome: Outcome) -> 
 
 
 def _settled(outcome: Outcome) -> Settled:
-    assert outcome.settles is not None  # noqa: S101 - told by the caller
+    assert outcome.settles is not None
     return Settled(outcome.settles, outcome.status, outcome.code, _details(outcome))
 
 

@@ -19,7 +19,6 @@ class State(msgspec.Struct, frozen=True):
     """
 
 
-
 class Case(NamedTuple):
     """What a rule may know beside state and command: the time, which never goes back for a key, and the command's id."""
 

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from streams.agent import Agent, Decider, Policy
 from streams.contract import Topic
 from streams.errors import ContractError
 
@@ -31,19 +30,9 @@ def topic(domain: str) -> Topic:
     return found[0]
 
 
-def agents(domain: str) -> list[Agent]:
-    """The agents of a domain in the order of declaration; raises ContractError when two write one table or share a name."""
-    module = _stage(domain, "agent")
-    found: list[Agent] = [v for v in vars(module).values() if isinstance(v, Decider | Policy)] if module else []
-    names = [agent.name for agent in found]
-    if len(set(names)) != len(names):
-        raise ContractError(f"agents/{domain}/agent.py: two agents share a name; each needs its own position.")
-    return found
-
-
 def views(domain: str) -> dict[str, Callable[..., Any]]:
     """The view functions of a domain by name; raises ContractError for a public one whose readers are not declared."""
-    module = _stage(domain, "view")
+    module = stage(domain, "view")
     functions = inspect.getmembers(module, inspect.iscoroutinefunction) if module else []
     own = {name: f for name, f in functions if f.__module__ == f"agents.{domain}.view" and not name.startswith("_")}
     for name, function in own.items():
@@ -54,7 +43,7 @@ def views(domain: str) -> dict[str, Callable[..., Any]]:
 
 def routes(domain: str) -> ModuleType | None:
     """The domain's own `api.py`, where HTTP needs more than the generated routes."""
-    return _stage(domain, "api")
+    return stage(domain, "api")
 
 
 def migrations(domain: str) -> list[tuple[str, str]]:
@@ -68,8 +57,9 @@ def migrations(domain: str) -> list[tuple[str, str]]:
     return [(script.name.removesuffix(".sql"), script.read_text("utf-8")) for script in scripts]
 
 
-def _stage(domain: str, stage: str) -> ModuleType | None:
-    name = f"agents.{domain}.{stage}"
+def stage(domain: str, name: str) -> ModuleType | None:
+    """A stage of a domain (`agent`, `view`, `api`) as a module, None where the domain has none."""
+    name = f"agents.{domain}.{name}"
     if find_spec(f"agents.{domain}") is None or find_spec(name) is None:
         return None
     return importlib.import_module(name)

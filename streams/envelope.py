@@ -124,4 +124,6 @@ class Signer:
 
 
 def _mac(secret: bytes, topic: str, key: bytes, value: bytes) -> bytes:
-    return b2a_base64(hmac.digest(secret, b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value), "sha256"), newline=False)
+    return b2a_base64(
+        hmac.digest(secret, b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value), "sha256"), newline=False
+    )

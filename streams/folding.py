@@ -10,16 +10,15 @@ from typing import Any
 
 from streams.agent import Decider
 from streams.contract import Event
-from streams.envelope import EventEnvelope, Signer
-from streams.loop import Position, identity, parked
-from streams.records import Parsed, Unfit, read_event
+from streams.envelope import Signer
+from streams.holds import Holds, parked
+from streams.loop import Position, identity
+from streams.records import EventRecord, Unfit, read_event
 from streams.shard import Shard, document_key, evolved, microseconds
 from streams.sink import Fact
 from streams.store import BadData, Claim, Slot, Store, Work
 
 BREATH = 256  # events between two chances for everything else on this loop
-
-EventRecord = Parsed[EventEnvelope, Event | None]
 
 
 class Folding:
@@ -30,12 +29,11 @@ class Folding:
         self.decider, self.slot = decider, slot
         self.shard = Shard(decider.table, slot.partition)
         self._store, self._signer = store, signer
-        self._holds = False
-        self._held: set[bytes] = set()
+        self._holds = Holds(store, slot)
 
     async def begin(self, claim: Claim) -> None:
         """Learn whether any key waits."""
-        self._holds = claim.holds or bool(self._held)
+        self._holds.begin(claim)
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
         """Fold a batch. Numbers that were seen before (a relay's repeats) are dropped."""
@@ -43,14 +41,14 @@ class Folding:
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
         events = self._read(records, work)
         await self._load(events)
-        waiting = await self._store.held(self.slot, {e.record.key for e in events}) if self._holds and events else set()
+        waiting = await self._holds.waiting({event.record.key for event in events})
         for n, event in enumerate(events):
             if n % BREATH == 0:
                 await asyncio.sleep(0)
-            if event.record.key in waiting or event.record.key in self._held:
+            if event.record.key in waiting or event.record.key in self._holds:
                 work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
             elif event.message is not None:
-                self._run(event, work)
+                self._run(event, event.message, work)
         work.states = self.shard.take()
         return work
 
@@ -59,7 +57,7 @@ class Folding:
         number = read_event(self.decider.topic, self.slot.partition, record, self._signer).envelope.number
         work = Work(at.next, record.offset + 1, number, identity(record))
         work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
-        self._hold(record.key)
+        self._holds.add(record.key)
         self.shard.take()
         return work
 
@@ -70,8 +68,7 @@ class Folding:
     def forget(self) -> None:
         """Drop documents and held keys."""
         self.shard.clear()
-        self._held.clear()
-        self._holds = True
+        self._holds.forget()
 
     async def end(self) -> None:
         """Give the memory back."""
@@ -100,25 +97,27 @@ class Folding:
         if missing := self.shard.missing(wanted):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
 
-    def _run(self, event: EventRecord, work: Work) -> None:
-        envelope, message, decider = event.envelope, event.message, self.decider
+    def _run(self, event: EventRecord, message: Event, work: Work) -> None:
+        envelope, decider = event.envelope, self.decider
         key = envelope.aggregate_id
         try:
             states = self.shard.states(key, decider.reads(message))
             changed = evolved(decider.evolve, states, message)
             fact = Fact(
-                message, envelope.event_id, key, envelope.aggregate_seq, envelope.occurred_at, envelope.actor, envelope.command_id
+                message,
+                envelope.event_id,
+                key,
+                envelope.aggregate_seq,
+                envelope.occurred_at,
+                envelope.actor,
+                envelope.command_id,
             )
             rows = list(decider.project(fact, states))
         except Exception as error:  # noqa: BLE001 - rules may raise anything
             text = "".join(traceback.format_exception(error, limit=-8))
             work.parked.append(parked(event.record, "rule_failed", text, holds=True))
-            self._hold(event.record.key)
+            self._holds.add(event.record.key)
             return
         self.shard.put(key, changed, envelope.aggregate_seq, microseconds(envelope.occurred_at))
         for row in rows:
             work.rows.setdefault(row.__rows__, []).append(row)
-
-    def _hold(self, key: bytes) -> None:
-        self._held.add(key)
-        self._holds = True

@@ -160,7 +160,7 @@ class Kafka:
             try:
                 start = await reader.beginning_offsets([tp])
                 end = await reader.end_offsets([tp])
-            except (KafkaError, asyncio.TimeoutError) as error:
+            except (TimeoutError, KafkaError) as error:
                 raise OSError(f"{topic} {partition}: {error!r}") from error
         return start[tp], end[tp]
 
@@ -186,7 +186,7 @@ class Kafka:
                 reader.seek(tp, offset)
                 async with asyncio.timeout(ANSWER_S):
                     record = await reader.getone(tp)
-            except (KafkaError, asyncio.TimeoutError) as error:
+            except (TimeoutError, KafkaError) as error:
                 raise OSError(f"{topic} {partition} at {offset}: {error!r}") from error
         return record if record.offset == offset else None
 
@@ -204,13 +204,11 @@ class Kafka:
             for batch in _batches(producer, groups):
                 async with asyncio.timeout(APPEND_S):
                     await (await producer.send_batch(batch, self._namespace + topic, partition=partition))
-        except (KafkaError, asyncio.TimeoutError) as error:
+        except (TimeoutError, KafkaError) as error:
             await self._drop(lane, producer)
             raise OSError(f"{topic} {partition}: {error!r}") from error
 
-    async def publish(
-        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> tuple[int, int]:
+    async def publish(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> tuple[int, int]:
         """Append one record to the partition of its key and wait for all replicas; (partition, offset).
 
         Raises NotSent when it surely was not sent, SendUnknown when it may have been; both within 5 s.
@@ -220,12 +218,12 @@ class Kafka:
             async with asyncio.timeout(ANSWER_S) as limit:
                 producer = await self._producer("publish")
                 sent = await producer.send(name, value, key=key, headers=headers)
-        except (KafkaError, asyncio.TimeoutError, OSError) as error:
+        except (TimeoutError, KafkaError, OSError) as error:
             raise NotSent("Kafka is away; nothing was sent.") from error
         try:
             async with asyncio.timeout_at(limit.when()):
                 metadata = await asyncio.shield(sent)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             sent.add_done_callback(_ignore_outcome)
             raise SendUnknown("Kafka did not answer; the record may have been sent.") from error
         except KafkaError as error:
@@ -279,11 +277,12 @@ class Kafka:
                 raise OSError(repr(error)) from error
             raise
 
-    async def _drop(self, lane: str, producer: AIOKafkaProducer) -> None:
-        if self._producers.get(lane) is producer:
-            del self._producers[lane]
-            with suppress(KafkaError, asyncio.TimeoutError, OSError):
-                await asyncio.wait_for(producer.stop(), 1)
+    async def _drop(self, lane: str, producer: Any) -> None:
+        if self._producers.get(lane) is not producer:
+            return
+        del self._producers[lane]
+        with suppress(KafkaError, asyncio.TimeoutError, OSError):
+            await asyncio.wait_for(producer.stop(), 1)
 
 
 def _ignore_outcome(future: asyncio.Future[Any]) -> None:

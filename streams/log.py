@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Protocol
 from streams.errors import CaravanError
 from streams.store import Slot
 
-
 MAX_MESSAGE = 1_048_576  # bytes, `max.message.bytes` of every topic
 MAX_GROUP = 900_000  # bytes of one command's events; the rest is room for the overhead of a batch
 
@@ -23,15 +22,15 @@ class Record(Protocol):
     """A record as it was read; `timestamp` is the broker's, Unix milliseconds."""
 
     @property
-    def offset(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...
     @property
-    def timestamp(self) -> int: ...  # noqa: D102
+    def timestamp(self) -> int: ...
     @property
-    def key(self) -> bytes | None: ...  # noqa: D102
+    def key(self) -> bytes | None: ...
     @property
-    def value(self) -> bytes | None: ...  # noqa: D102
+    def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class Entry(NamedTuple):
@@ -61,9 +60,7 @@ class Log(Protocol):
         """Append in order; a group never comes apart. Returns once acknowledged; raises OSError when part may be missing."""
         ...
 
-    async def publish(
-        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> tuple[int, int]:
+    async def publish(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> tuple[int, int]:
         """Append one record by its key, signed by the caller; (partition, offset). Raises NotSent or SendUnknown."""
         ...
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from streams.envelope import body_hash
 from streams.errors import CaravanError
 from streams.log import Feed, Log
-from streams.store import BadData, Claim, Duplicate, Lost, Parked, Slot, Store, Unavailable, Work
+from streams.store import BadData, Claim, Duplicate, Lost, Slot, Store, Unavailable, Work
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ DRAIN_S = 5.0  # how long a leaving owner waits for what is under way
 
 
 class Stop(CaravanError):
-    """This partition must not go on; the text says why and how to mend it."""
+    """The partition must not go on; the text says why and how to mend it."""
 
 
 class Position(NamedTuple):
@@ -66,7 +66,7 @@ class Handler(Protocol):
         ...
 
 
-class Reassigned(Exception):  # noqa: N818 - a signal, not an error
+class Reassigned(Exception):
     """The group was rebalanced; the claim must be looked at again."""
 
 
@@ -324,7 +324,9 @@ class Partition:
         start, _ = await self._log.bounds(topic, partition)
         if start > expected:
             raise Stop(f"Kafka begins at offset {start} and {expected} was not read yet: unread records were deleted.")
-        log.warning("%s: no records from %d to %d (compacted, or control records)", self._name, expected, records[0].offset - 1)
+        log.warning(
+            "%s: no records from %d to %d (compacted, or control records)", self._name, expected, records[0].offset - 1
+        )
         return records
 
     # -- the ends
@@ -377,9 +379,3 @@ class Partition:
 def identity(record: Any) -> str:
     """What tells a record from another one at the same offset."""
     return body_hash(record.value or b"")
-
-
-def parked(record: Any, cause: str, error: str, *, holds: bool, command_id: Any = None, actor: str | None = None) -> Parked:
-    """A parked record, as it was."""
-    headers = [(name, bytes(value)) for name, value in record.headers]
-    return Parked(record.offset, record.key, record.value, headers, cause, error, command_id, actor, holds)

@@ -7,7 +7,7 @@ no topic feeds); rules, events, rows and logs carry the sealed text unread; dest
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Annotated, Any, TypeVar, get_args
 
 from cryptography.exceptions import InvalidTag
@@ -50,7 +50,7 @@ def is_sealed(value: object) -> bool:
     return isinstance(value, str) and value.startswith(_PREFIX)
 
 
-@lru_cache(maxsize=None)
+@cache
 def personal_fields(model: type[BaseModel]) -> tuple[str, ...]:
     """Names of the fields of a message or view model that are marked."""
     return tuple(

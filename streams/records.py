@@ -1,7 +1,7 @@
 """From a record to a message: signature, envelope, contract, key. What fails is parked with its cause."""
 
 from datetime import timedelta
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 from pydantic import ValidationError
@@ -14,8 +14,6 @@ from streams.ids import milliseconds
 from streams.partitioner import partition_of
 
 MAX_AGE = timedelta(hours=24)  # between the making of a command's id and the broker's time of its record
-E = TypeVar("E", CommandEnvelope, EventEnvelope)
-M = TypeVar("M", Command, Event)
 
 
 class Unfit(CaravanError):
@@ -27,15 +25,23 @@ class Unfit(CaravanError):
         self.cause = cause
 
 
-class Parsed(NamedTuple, Generic[E, M]):
-    """A record that speaks: its envelope and its message."""
+class CommandRecord(NamedTuple):
+    """A record of a command topic that speaks."""
 
     record: Any
-    envelope: E
-    message: M
+    envelope: CommandEnvelope
+    message: Command
 
 
-def read_command(topic: Topic, partition: int, record: Any, signer: Signer, clock: Clock) -> "Parsed[CommandEnvelope, Command]":
+class EventRecord(NamedTuple):
+    """A record of an event topic that speaks; `message` is None for the core's own `command_*` records."""
+
+    record: Any
+    envelope: EventEnvelope
+    message: Event | None
+
+
+def read_command(topic: Topic, partition: int, record: Any, signer: Signer, clock: Clock) -> CommandRecord:
     """Read a record of a command topic; raises Unfit."""
     _check_signature(topic.commands_topic, record, signer)
     try:
@@ -49,21 +55,21 @@ def read_command(topic: Topic, partition: int, record: Any, signer: Signer, cloc
         made = timedelta(milliseconds=milliseconds(envelope.command_id)) - clock.offset
         if abs(made - timedelta(milliseconds=record.timestamp)) > MAX_AGE:
             raise Unfit("stale_id", "The command's id was made more than 24 h off the time of its record.")
-    return Parsed(record, envelope, command)
+    return CommandRecord(record, envelope, command)
 
 
-def read_event(topic: Topic, partition: int, record: Any, signer: Signer) -> "Parsed[EventEnvelope, Event | None]":
-    """Read a record of an event topic; its message is None for the core's own `command_*` records. Raises Unfit."""
+def read_event(topic: Topic, partition: int, record: Any, signer: Signer) -> EventRecord:
+    """Read a record of an event topic; raises Unfit."""
     _check_signature(topic.events_topic, record, signer)
     try:
         envelope = decode_event(record.value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unfit("undecodable", f"Not an event envelope: {error}") from error
     if envelope.type in CORE_EVENTS:
-        return Parsed(record, envelope, None)
+        return EventRecord(record, envelope, None)
     event = _message(topic, topic.events.get(envelope.type), envelope)
     _check_key(topic, partition, record, event)
-    return Parsed(record, envelope, event)
+    return EventRecord(record, envelope, event)
 
 
 CORE_EVENTS = frozenset({"command_accepted", "command_rejected"})
@@ -79,14 +85,20 @@ def _message(topic: Topic, kind: Any, envelope: Any) -> Any:
     if kind is None or envelope.domain != topic.domain:
         raise Unfit("unknown_type", f"{envelope.domain} has no {envelope.type} here.")
     if envelope.schema_version != kind.version:
-        raise Unfit("unknown_version", f"{envelope.type} version {envelope.schema_version}; this code reads {kind.version}.")
+        raise Unfit(
+            "unknown_version", f"{envelope.type} version {envelope.schema_version}; this code reads {kind.version}."
+        )
     try:
         return kind.from_topic(bytes(envelope.payload))
     except ValidationError as error:
-        raise Unfit("undecodable", f"{envelope.type}: {error.errors(include_url=False, include_input=False)}") from error
+        raise Unfit(
+            "undecodable", f"{envelope.type}: {error.errors(include_url=False, include_input=False)}"
+        ) from error
 
 
 def _check_key(topic: Topic, partition: int, record: Any, message: Any) -> None:
     key = message.key
     if "/" in key or record.key != key.encode() or partition_of(record.key, topic.partitions) != partition:
-        raise Unfit("wrong_key", f"The record's key or partition is not that of its payload, {message.key_field}={key!r}.")
+        raise Unfit(
+            "wrong_key", f"The record's key or partition is not that of its payload, {message.key_field}={key!r}."
+        )

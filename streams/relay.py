@@ -34,6 +34,8 @@ class Relay:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self, epoch: int, relayed: int) -> None:
@@ -54,11 +56,14 @@ class Relay:
             self._task = None
         self._queue.clear()
         self._room.set()
+        self._empty.set()
 
     def offer(self, rows: Sequence[Outgoing]) -> None:
         """Take committed events, in order."""
         self._queue.extend(rows)
         self._wake.set()
+        if self._queue and self._task is not None:
+            self._empty.clear()
         if len(self._queue) > BACKLOG:
             self._room.clear()
 
@@ -70,8 +75,7 @@ class Relay:
         """Wait until all that was offered is sent, at most so long; the rest stays in the outbox for the next owner."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._queue and self._task is not None:
-                    await asyncio.sleep(0.01)
+                await self._empty.wait()
 
     async def _run(self, epoch: int) -> None:
         pause, told, leftovers = PATIENCE_S[0], self.sent, True
@@ -123,6 +127,8 @@ class Relay:
             self.sent = rows[-1].number
         while self._queue and self._queue[0].number <= self.sent:
             self._queue.popleft()
+        if not self._queue:
+            self._empty.set()
         if len(self._queue) <= BACKLOG:
             self._room.set()
 

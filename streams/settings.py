@@ -48,7 +48,9 @@ class Settings:
 
     def _check(self) -> None:
         if not re.fullmatch(r"([a-z][a-z0-9_]{0,19})?", self.namespace):
-            raise SettingsError("CARAVAN_NAMESPACE: use at most 20 lower-case letters, digits and _, beginning with a letter.")
+            raise SettingsError(
+                "CARAVAN_NAMESPACE: use at most 20 lower-case letters, digits and _, beginning with a letter."
+            )
         if self.profile not in ("development", "production"):
             raise SettingsError("CARAVAN_PROFILE is development or production.")
         if self.clock not in ("system", "virtual"):

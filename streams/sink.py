@@ -42,7 +42,7 @@ class Fact(NamedTuple, Generic[E]):
     command_id: UUID
 
 
-Project = Callable[[Fact, Mapping[str, State]], Iterable[tuple[Any, ...]]]
+Project = Callable[[Fact, Mapping[str, State]], Iterable[Any]]
 """Called once per event, with the state after it; the returned rows go into the same transaction."""
 
 

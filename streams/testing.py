@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from streams.acting import Acting
@@ -85,9 +85,7 @@ class MemoryBroker:
             for entry in group:
                 self._add(topic, partition, entry.key, entry.value, entry.headers)
 
-    async def publish(
-        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> tuple[int, int]:
+    async def publish(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> tuple[int, int]:
         """Append one record by its key."""
         partition = partition_of(key, len(self._topics[topic]))
         return partition, self._add(topic, partition, key, value, headers)
@@ -234,7 +232,9 @@ class MemoryStore:
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
         """The next events above number `after`; whole commands."""
         outbox = self.schemas[slot.domain].outbox
-        rows = [row for (partition, number), row in sorted(outbox.items()) if partition == slot.partition and number > after]
+        rows = [
+            row for (partition, number), row in sorted(outbox.items()) if partition == slot.partition and number > after
+        ]
         end = next((n for n in range(limit, len(rows) + 1) if not rows[n - 1].more), len(rows))
         return rows[:end]
 
@@ -256,7 +256,12 @@ class MemoryStore:
         if place.next != work.expected:
             raise Lost("The position was moved by another owner.")
         self._write(schema, slot, work)
-        place.next, place.number, place.last_id, place.partitions = work.next, work.number, work.last_id, work.partitions
+        place.next, place.number, place.last_id, place.partitions = (
+            work.next,
+            work.number,
+            work.last_id,
+            work.partitions,
+        )
         place.relayed = max(place.relayed, work.relayed)
         place.duplicates += work.duplicates
 
@@ -319,7 +324,7 @@ class Kit:
         self._tasks: list[tuple[Partition, Handler, asyncio.Task[None]]] = []
         self._runner.run(self._start(agents))
 
-    def __enter__(self) -> "Kit":
+    def __enter__(self) -> Self:
         """For `with`."""
         return self
 

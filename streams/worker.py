@@ -11,12 +11,12 @@ from typing import Any
 
 from streams import discover
 from streams.acting import Acting
-from streams.agent import Agent, Decider, Policy
+from streams.agent import Agent, Decider, agents_of
 from streams.app import App
 from streams.clock import SystemClock
 from streams.deciding import Deciding
 from streams.envelope import Signer
-from streams.errors import CaravanError, ContractError
+from streams.errors import CaravanError
 from streams.folding import Folding
 from streams.kafka import Kafka
 from streams.loop import Handler, Partition
@@ -104,17 +104,6 @@ class Worker:
         return Partition(slot, handler, store=self.store, log=self.log, feed=app, owner=self._owner)
 
 
-def check(domain: str, agents: Sequence[Agent]) -> None:
-    """A table has one writing agent, and a decider one topic; raises ContractError."""
-    deciders = [agent for agent in agents if isinstance(agent, Decider)]
-    tables = [agent.table for agent in deciders]
-    if len({id(table) for table in tables}) != len(tables) or len({d.topic.domain for d in deciders}) != len(deciders):
-        raise ContractError(f"agents/{domain}/agent.py: a topic's commands and a table have one decider.")
-    for agent in agents:
-        if isinstance(agent, Policy) and agent.target.domain != domain:
-            raise ContractError(f"agents/{domain}/agent.py: policy {agent.name} must give commands of {domain}.")
-
-
 async def run(
     settings: Settings,
     store: Any,
@@ -129,8 +118,7 @@ async def run(
     """
     worker = Worker(settings, store, instance=instance)
     for domain in rebuild or domains or discover.domains():
-        agents = discover.agents(domain)
-        check(domain, agents)
+        agents = agents_of(domain)
         if rebuild:
             for decider in agents:
                 if isinstance(decider, Decider):
@@ -163,7 +151,7 @@ async def _work(worker: Worker, stopping: asyncio.Event, names: str) -> None:
         ready = asyncio.create_task(worker.ready())
         await asyncio.wait({stopped, failed, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
-            print(f"worker ready: {names}", flush=True)  # noqa: T201 - the supervisor and people wait for it
+            print(f"worker ready: {names}", flush=True)
         await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         if failed.done() and not stopping.is_set():

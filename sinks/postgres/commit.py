@@ -8,7 +8,7 @@ import asyncpg
 
 from sinks.postgres.names import literal, quoted
 from streams.sink import Rows
-from streams.store import Lost, Parked, Result, Slot, Stored, Work
+from streams.store import Lost, Parked, Slot, Stored, Work
 
 TRANSACTION_S = 30  # longer than any batch takes; a session that is stuck is ended by Postgres
 SWEEP = 5_000  # sent events after which the outbox is cleared in passing

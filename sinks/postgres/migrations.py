@@ -1,5 +1,6 @@
 """Migrations: a schema and a role per domain, the core's tables in each, then the domain's own numbered scripts."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
@@ -85,12 +86,11 @@ async def add_result_partitions(connection: Any, schema: str) -> None:
 
 
 async def _make_partition(connection: Any, schema: str, name: str, low: str, high: str) -> None:
-    try:
+    # its ids stand in the default partition already, or another worker made it
+    with suppress(asyncpg.CheckViolationError, asyncpg.DuplicateTableError):
         await connection.execute(
             f"CREATE TABLE {quoted(schema)}.{quoted(name)} PARTITION OF {quoted(schema)}.results FOR VALUES FROM ({low}) TO ({high})"
         )
-    except (asyncpg.CheckViolationError, asyncpg.DuplicateTableError):
-        pass  # its ids stand in the default partition already, or another worker made it
 
 
 async def _migrate_edge(connection: Any, namespace: str) -> list[str]:

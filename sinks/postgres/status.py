@@ -9,7 +9,8 @@ from streams import discover
 
 async def status(dsn: str, namespace: str = "") -> list[dict[str, Any]]:
     """A dict per agent and partition: domain, agent, topic, partition, next, epoch, owner, number, relayed, duplicates, stopped, moved_at, parked
-    (records) and held_keys; and per domain `bytes` on disk. Raises CaravanError."""
+    (records) and held_keys; and per domain `bytes` on disk. Raises CaravanError.
+    """
     connection = await connect(dsn)
     try:
         found = []

@@ -185,7 +185,8 @@ class PostgresStore:
     async def _fetch(self, slot: Slot, query: str, *args: Any) -> list[Any]:
         with understood():
             async with self._read.acquire() as connection:
-                return await connection.fetch(query.format(schema=quoted(self._schema(slot.domain))), *args)
+                rows: list[Any] = await connection.fetch(query.format(schema=quoted(self._schema(slot.domain))), *args)
+                return rows
 
     async def _take(self, connection: Any, schema: str, slot: Slot, owner: str, held: int | None) -> Any:
         """Lock the row, and raise the epoch unless it is still ours."""

@@ -1,0 +1,50 @@
+"""Keys that wait: after a record is parked, the later ones of its key are parked behind it, in order."""
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from streams.store import Claim, Parked, Slot, Store
+
+
+class Holds:
+    """What one agent's partition knows of waiting keys; looked up by index while there are any."""
+
+    def __init__(self, store: Store, slot: Slot) -> None:
+        """Nothing is known before `begin`."""
+        self._store, self._slot = store, slot
+        self._any = True
+        self._parked_here: set[bytes] = set()
+
+    def begin(self, claim: Claim) -> None:
+        """Learn from a claim whether any key waits."""
+        self._any = claim.holds or bool(self._parked_here)
+
+    async def waiting(self, keys: Collection[bytes]) -> set[bytes]:
+        """Those of these keys that wait since an earlier batch."""
+        if not (self._any and keys):
+            return set()
+        return await self._store.held(self._slot, keys) | (self._parked_here & set(keys))
+
+    def __contains__(self, key: bytes) -> bool:
+        """Whether the key waits since a record of this or a not yet committed batch."""
+        return key in self._parked_here
+
+    def add(self, key: bytes | None) -> None:
+        """A record of this key is being parked."""
+        if key is not None:
+            self._parked_here.add(key)
+            self._any = True
+
+    def forget(self) -> None:
+        """Drop what is known; until the next claim every batch looks it up."""
+        self._parked_here.clear()
+        self._any = True
+
+
+def parked(
+    record: Any, cause: str, error: str, *, holds: bool, command_id: UUID | None = None, actor: str | None = None
+) -> Parked:
+    """A parked record, as it was. `cause` is a stable code, `error` the words or the traceback."""
+    headers = [(name, bytes(value)) for name, value in record.headers]
+    return Parked(record.offset, record.key, record.value, headers, cause, error, command_id, actor, holds)
