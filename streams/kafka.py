@@ -278,7 +278,7 @@ class Kafka:
             raise
 
     async def _drop(self, lane: str, producer: Any) -> None:
-        if self._producers.get(lane) is not producer:
+        if lane not in self._producers or self._producers[lane] is not producer:
             return
         del self._producers[lane]
         with suppress(KafkaError, asyncio.TimeoutError, OSError):
