@@ -42,7 +42,7 @@ async def infrastructure(folder: Path) -> AsyncIterator[Place]:
     """A broker and a Postgres with nothing of an earlier run in them."""
     data = folder / "infra"
     if os.environ.get("CARAVAN_KAFKA") and os.environ.get("CARAVAN_POSTGRES"):
-        async with _cleaned(_place(Instance(data).environment(), folder)) as place:
+        async with _cleaned(_place(Instance(data).environment(os.environ), folder)) as place:
             await _caravan("migrate", environment=place.environment)
             yield place
     else:
@@ -59,7 +59,7 @@ async def platform(folder: Path) -> AsyncIterator[Platform]:
     environment = {"CARAVAN_NAMESPACE": LIVE}
     async with _running("up", data, environment, "Caravan is ready"):
         instance = Instance(data)
-        environment = instance.environment()
+        environment = instance.environment(os.environ)
         callers = [("--user", f"caller-{number}", "--role", "Admin") for number in range(CALLERS)]
         tokens = [await _caravan("token", *caller, environment=environment) for caller in callers]
         yield Platform(instance.run.url, tokens, environment["CARAVAN_POSTGRES"])
