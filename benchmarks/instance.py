@@ -21,6 +21,7 @@ from topics.points import POINTS
 LIVE = f"{NAMESPACE}live_"
 CALLERS = 8
 START = 180  # s, the first start on a machine downloads the broker
+TAIL = 500  # characters of each log that are shown when it does not
 GRACE = 15  # s to end after SIGTERM
 
 
@@ -99,8 +100,11 @@ async def _running(command: str, data: Path, environment: Mapping[str, str], rea
     env = {**os.environ, **environment}
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=env, stdout=PIPE, stderr=STDOUT)
     try:
-        async with asyncio.timeout(START):
-            await _said(process, ready)
+        try:
+            async with asyncio.timeout(START):
+                await _said(process, ready)
+        except TimeoutError as error:
+            raise StartError(f"caravan {command} is not ready after {START} s\n{_logs(data)}") from error
         yield process
     finally:
         if process.returncode is None:
@@ -116,6 +120,11 @@ async def _said(process: Process, ready: str) -> None:
             return
         said.append(line)
     raise StartError("".join(said))
+
+
+def _logs(data: Path) -> str:
+    files = sorted((data / "logs").glob("*.log"))
+    return "\n".join(f"{file.name}: {file.read_text('utf-8', 'replace')[-TAIL:]}" for file in files)
 
 
 async def _caravan(*arguments: str, environment: Mapping[str, str]) -> str:
