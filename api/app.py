@@ -14,11 +14,12 @@ from starlette.responses import Response
 
 from api.auth import Authenticator
 from api.commands import Issue
+from api.docs import page
 from api.edge import Edge
 from api.errors import Problem, invalid, on_http, on_problem, path
 from api.frame import Frame
 from api.health import RETRY, Health
-from api.openapi import Catalogue, document, page
+from api.openapi import Catalogue, document
 from api.results import Commands, Refused, on_refused
 from api.routes import Generated
 from api.tokens import Tokens

@@ -43,7 +43,7 @@ _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 401: "unauthorized", 
 log = logging.getLogger(__name__)
 
 
-class Problem(Exception):  # noqa: N818  # its name is that of the RFC
+class Problem(Exception):  # its name is that of the RFC
     """An answer that is an error: one of `PROBLEMS`, in words for this case, with further members for the body."""
 
     def __init__(

@@ -3,12 +3,16 @@
 import os
 import re
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import on_crash
 
+_ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+_DEFAULTS = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -31,12 +35,9 @@ class Frame:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                headers["x-content-type-options"] = "nosniff"
-                headers["referrer-policy"] = "no-referrer"
-                headers.setdefault("cache-control", "no-store")
-                headers.setdefault("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
+                there = {name for name, _ in message["headers"]}
+                kept = [(name, value) for name, value in _DEFAULTS if name not in there]
+                message["headers"] = [*message["headers"], *kept, *_ALWAYS, (b"x-request-id", request_id)]
             await send(message)
 
         try:
@@ -47,8 +48,8 @@ class Frame:
             await on_crash(Request(scope), error)(scope, receive, framed)
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _GIVEN.fullmatch(value):
-            return str(value.decode("ascii"))
-    return os.urandom(12).hex()
+            return bytes(value)
+    return os.urandom(12).hex().encode()

@@ -169,7 +169,7 @@ async def _awaited(edge: Edge, receipt: Receipt, seconds: int) -> Outcome | None
             await watch.next(min(left, REREAD_S))
 
 
-class Refused(Exception):  # noqa: N818  # an answer, not a fault
+class Refused(Exception):  # an answer, not a fault
     """The decider refused the command that the caller waited for."""
 
     def __init__(self, found: Outcome, body: dict[str, Any], headers: Mapping[str, str]) -> None:

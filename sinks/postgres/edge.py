@@ -118,13 +118,13 @@ class EdgeStore:
                 ON CONFLICT (principal, domain, key) DO UPDATE SET lease = excluded.lease
                     WHERE i.hash = excluded.hash AND i.partition IS NULL AND i.lease <= now()
                 RETURNING command_id = $5 AS fresh, true AS mine, hash, command_id, record_key, record, partition, "offset"
-                """,  # noqa: S608
+                """,
                 *who, digest, command_id, *record, float(LEASE_S),
             )  # fmt: skip
             if row is None:
                 row = await connection.fetchrow(
                     f"""SELECT false AS fresh, false AS mine, hash, command_id, record_key, record, partition, "offset"
-                    FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3""",  # noqa: S608
+                    FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3""",
                     *who,
                 )
         if row is None:  # forgotten between the two statements, by a failed or an aged request: the client tries again
@@ -146,7 +146,7 @@ class EdgeStore:
         """Nothing was sent under this key: it is free again."""
         async with self._connection(self._writers) as connection:
             await connection.execute(
-                f"DELETE FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3",  # noqa: S608
+                f"DELETE FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3",
                 *who,
             )
 
@@ -163,7 +163,7 @@ class EdgeStore:
                 f"""WITH made AS (
                     INSERT INTO {self._edge}.subject_keys (subject, key) VALUES ($1, $2)
                     ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject RETURNING key
-                ) SELECT key FROM made""",  # noqa: S608
+                ) SELECT key FROM made""",
                 subject, os.urandom(32),
             )  # fmt: skip
         return key
@@ -172,7 +172,7 @@ class EdgeStore:
         """The keys of those subjects that still have one."""
         async with self._connection(self._writers) as connection:
             rows = await connection.fetch(
-                f"SELECT subject, key FROM {self._edge}.subject_keys WHERE subject = ANY($1)",  # noqa: S608
+                f"SELECT subject, key FROM {self._edge}.subject_keys WHERE subject = ANY($1)",
                 list(subjects),
             )
         return {row["subject"]: row["key"] for row in rows}
@@ -251,14 +251,14 @@ class EdgeStore:
 
     async def _probe(self, connection: Any) -> None:
         """That Postgres answers, and that the edge's migrations are there."""
-        await connection.fetchval(f"SELECT count(*) FROM (SELECT FROM {self._edge}.idempotency LIMIT 1) AS one")  # noqa: S608
+        await connection.fetchval(f"SELECT count(*) FROM (SELECT FROM {self._edge}.idempotency LIMIT 1) AS one")
         if self._read_dsn != self._dsn:
             async with self._lent(self._readers) as reader:
                 await reader.fetchval("SELECT 1")
 
     async def _purge(self, connection: Any) -> None:
         await connection.execute(
-            f"DELETE FROM {self._edge}.idempotency WHERE created_at < now() - $1 * interval '1 h'",  # noqa: S608
+            f"DELETE FROM {self._edge}.idempotency WHERE created_at < now() - $1 * interval '1 h'",
             float(KEEP_H),
         )
 
