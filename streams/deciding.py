@@ -21,7 +21,7 @@ from streams.log import MAX_GROUP, Log
 from streams.loop import DRAIN_S, Position, Stop, identity
 from streams.records import CommandRecord, Unfit, read_command
 from streams.relay import Relay
-from streams.shard import Shard, document_key, evolved, microseconds, moment
+from streams.shard import Shard, document_key, evolved
 from streams.sink import Fact
 from streams.store import BadData, Claim, Outgoing, Result, Settled, Slot, Store, Work
 
@@ -183,7 +183,7 @@ class Deciding:
         """Decide, evolve and project; only what has come out whole goes into the shard and the work."""
         envelope, message, key = command.envelope, command.message, command.message.key
         root = self.shard.root(key)
-        now = max(moment(root.at), bounded(envelope.issued_at, command.record.timestamp, self._clock))
+        now = max(root.at, bounded(envelope.issued_at, command.record.timestamp, self._clock))
         states = self.shard.states(key, self.decider.reads(message))
         decided = self._judge(command, states, now)
         facts = self._facts(command, decided.events, root.version, now)
@@ -195,7 +195,7 @@ class Deciding:
         outgoing = _outgoing(command, self.slot.partition, facts, decided.outcome, root.version, now, work.number)
         # nothing below this line raises
         if facts:
-            self.shard.put(key, changed, facts[-1].seq, microseconds(now))
+            self.shard.put(key, changed, facts[-1].seq, now)
         for row in rows:
             work.rows.setdefault(row.__rows__, []).append(row)
         work.number = outgoing[-1].number

@@ -14,7 +14,7 @@ from streams.envelope import Signer
 from streams.holds import Holds, parked
 from streams.loop import Position, identity
 from streams.records import EventRecord, Unfit, read_event
-from streams.shard import Shard, document_key, evolved, microseconds
+from streams.shard import Shard, document_key, evolved
 from streams.sink import Fact
 from streams.store import BadData, Claim, Slot, Store, Work
 
@@ -118,6 +118,6 @@ class Folding:
             work.parked.append(parked(event.record, "rule_failed", text, holds=True))
             self._holds.add(event.record.key)
             return
-        self.shard.put(key, changed, envelope.aggregate_seq, microseconds(envelope.occurred_at))
+        self.shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
         for row in rows:
             work.rows.setdefault(row.__rows__, []).append(row)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,11 +11,10 @@ from streams.agent import Evolve
 from streams.decision import ROOT, State
 from streams.errors import CaravanError
 from streams.store import Stored
-from streams.table import Document, Table
+from streams.table import EPOCH, Document, Table
 
 LIMIT = 128 << 20  # bytes of documents a partition keeps hot, about
 _DOCUMENT = 400  # bytes that a document takes besides its data, about
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -30,12 +29,12 @@ def document_key(key: str, sub_key: str) -> str:
 
 def microseconds(moment: datetime) -> int:
     """Unix time in microseconds."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // _MICROSECOND
 
 
 def moment(unix_us: int) -> datetime:
     """The UTC time of Unix microseconds."""
-    return _EPOCH + timedelta(microseconds=unix_us)
+    return EPOCH + timedelta(microseconds=unix_us)
 
 
 class Shard:
@@ -62,7 +61,7 @@ class Shard:
             sub_key = key.partition("/")[2]
             if row := stored.get(key):
                 state = self.table.decode(sub_key, row.data)
-                self._documents[key] = Document(state, row.version, row.version, row.at)
+                self._documents[key] = Document(state, row.version, row.version, moment(row.at))
                 self._bytes += len(row.data) + _DOCUMENT
             else:
                 self._documents[key] = Document(self.table.initial(sub_key))
@@ -80,7 +79,7 @@ class Shard:
         """The document of the key itself."""
         return self._documents[key]
 
-    def put(self, key: str, changed: Mapping[str, State], sequence: int, at: int) -> None:
+    def put(self, key: str, changed: Mapping[str, State], sequence: int, at: datetime) -> None:
         """Take over what `evolve` changed; the root counts the events, whether or not it changed."""
         for sub_key, state in changed.items():
             name = document_key(key, sub_key)
@@ -99,7 +98,7 @@ class Shard:
         out = []
         for key, document in sorted(self._dirty.items()):
             data = encode(document.state).decode()
-            out.append(Stored(key, document.version, document.stored, rules, document.at, data))
+            out.append(Stored(key, document.version, document.stored, rules, microseconds(document.at), data))
             document.stored = document.version
         self._pinned.append(set(self._dirty))
         self._dirty.clear()

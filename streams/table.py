@@ -6,20 +6,23 @@ in which it was read; a change of owner drops it.
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 
 from streams.decision import ROOT, State
 from streams.errors import ContractError
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the `now` of a key to which nothing has happened
+
 
 class Document(msgspec.Struct):
-    """A state in memory: `version` counts its changes, `stored` is the version Postgres has, `at` its last `now` (Unix ms)."""
+    """A state in memory: `version` counts its changes, `stored` is the version Postgres has, `at` its last `now`."""
 
     state: State
     version: int = 0
     stored: int = 0
-    at: int = 0
+    at: datetime = EPOCH
 
 
 @dataclass(eq=False)
