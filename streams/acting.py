@@ -8,6 +8,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 from streams.agent import Policy
 from streams.contract import Command
@@ -130,11 +131,11 @@ class Acting:
         traced = (value.decode("ascii", "replace") for name, value in event.record.headers if name == TRACE)
         record_key, value = command_record(
             command,
-            command_id=derived(cause.event_id, self.policy.name, command.wire_name, key, n),
+            command_id=derived(UUID(cause.event_id), self.policy.name, command.wire_name, key, n),
             issued_at=cause.occurred_at,
             actor=Actor("service", self.policy.target.domain),
-            correlation_id=cause.correlation_id,
-            causation_id=cause.event_id,
+            correlation_id=UUID(cause.correlation_id),
+            causation_id=UUID(cause.event_id),
             hops=cause.hops + 1,
         )
         return Entry(

@@ -212,6 +212,7 @@ class Deciding:
 
     def _facts(self, command: CommandRecord, events: Sequence[Event], seq: int, now: datetime) -> list[Fact]:
         envelope, key = command.envelope, command.message.key
+        command_id = str(envelope.command_id)
         facts = []
         nth: dict[str, int] = {}
         for n, event in enumerate(events, 1):
@@ -221,8 +222,8 @@ class Deciding:
                 )
             name = event.wire_name
             nth[name] = nth.get(name, -1) + 1
-            event_id = derived(envelope.command_id, "", name, key, nth[name])
-            facts.append(Fact(event, event_id, key, seq + n, now, envelope.actor, envelope.command_id))
+            event_id = str(derived(envelope.command_id, "", name, key, nth[name]))
+            facts.append(Fact(event, event_id, key, seq + n, now, envelope.actor, command_id))
         return facts
 
     def _parked(self, command: CommandRecord, cause: str, error: str, *, holds: bool) -> Any:
@@ -271,16 +272,17 @@ def _outgoing(
 ) -> list[Outgoing]:
     """The records that a command leaves: its events, or else one that tells its outcome."""
     envelope, record = command.envelope, command.record
-    told: list[tuple[str, int, UUID, int, bytes]] = [
+    told: list[tuple[str, int, str, int, bytes]] = [
         (f.event.wire_name, f.event.version, f.event_id, f.seq, f.event.to_json()) for f in facts
     ]
     if not told:
         name = "command_rejected" if outcome.status == "rejected" else "command_accepted"
-        told = [(name, 1, derived(envelope.command_id, "", name, envelope.aggregate_id, 0), seq, b"{}")]
+        told = [(name, 1, str(derived(envelope.command_id, "", name, envelope.aggregate_id, 0)), seq, b"{}")]
     source = Source(partition, record.offset, body_hash(envelope.payload))
     traceparent = next(
         (value.decode("ascii", "replace") for name, value in record.headers if name == "traceparent"), None
     )
+    command_id, correlation_id = str(envelope.command_id), str(envelope.correlation_id)
     rows = []
     for n, (name, version, event_id, sequence, payload) in enumerate(told, 1):
         last = n == len(told)
@@ -293,9 +295,9 @@ def _outgoing(
             aggregate_id=envelope.aggregate_id,
             aggregate_seq=sequence,
             actor=envelope.actor,
-            command_id=envelope.command_id,
-            correlation_id=envelope.correlation_id,
-            causation_id=envelope.command_id,
+            command_id=command_id,
+            correlation_id=correlation_id,
+            causation_id=command_id,
             number=number + n,
             source=source,
             hops=envelope.hops,

@@ -9,13 +9,14 @@ import hmac
 from binascii import b2a_base64
 from collections.abc import Sequence
 from datetime import datetime
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 
 SIGNATURE = "caravan-sig"
+_BLOCK = 64  # bytes, of SHA-256
 MAX_HOPS = 16  # policies in a row before a chain of commands counts as a loop
 
 Headers = Sequence[tuple[str, bytes]]
@@ -70,10 +71,10 @@ class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """An event on `<domain>.events`.
 
     `number` is gap-free per domain and partition, and is the coordinate of relay, deduplication and replay;
-    `aggregate_seq` counts the events that changed the aggregate.
+    `aggregate_seq` counts the events of the aggregate. Ids are text here: a reader hands them on, and parsing them would cost as much as all the rest.
     """
 
-    event_id: UUID
+    event_id: str
     type: str
     schema_version: int
     occurred_at: datetime
@@ -81,9 +82,9 @@ class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     aggregate_id: str
     aggregate_seq: int
     actor: Actor
-    command_id: UUID
-    correlation_id: UUID
-    causation_id: UUID
+    command_id: str
+    correlation_id: str
+    causation_id: str
     number: int
     source: Source
     hops: int = 0
@@ -106,24 +107,33 @@ class Signer:
 
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
         """Take (id, secret) pairs, at least one."""
-        self._keys = {key_id.encode(): secret for key_id, secret in keys}
-        self._id, self._secret = next(iter(self._keys.items()))
+        self._keys = {key_id.encode(): _Mac(secret) for key_id, secret in keys}
+        self._id, self._mac = next(iter(self._keys.items()))
 
     def sign(self, topic: str, key: bytes, value: bytes) -> tuple[str, bytes]:
         """The signature header of a record."""
-        return SIGNATURE, self._id + b":" + _mac(self._secret, topic, key, value)
+        return SIGNATURE, self._id + b":" + self._mac.of(topic, key, value)
 
     def valid(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
         """Whether one of the platform's keys signed exactly this record."""
         for name, header in headers:
             if name == SIGNATURE:
-                key_id, _, mac = header.partition(b":")
-                secret = self._keys.get(key_id)
-                return secret is not None and hmac.compare_digest(mac, _mac(secret, topic, key or b"", value or b""))
+                key_id, _, told = header.partition(b":")
+                mac = self._keys.get(key_id)
+                return mac is not None and hmac.compare_digest(told, mac.of(topic, key or b"", value or b""))
         return False
 
 
-def _mac(secret: bytes, topic: str, key: bytes, value: bytes) -> bytes:
-    return b2a_base64(
-        hmac.digest(secret, b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value), "sha256"), newline=False
-    )
+class _Mac:
+    """HMAC-SHA256 (RFC 2104) with both keyed states made once, which halves the time for a short record."""
+
+    def __init__(self, secret: bytes) -> None:
+        block = (sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def of(self, topic: str, key: bytes, value: bytes) -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value))
+        outer.update(inner.digest())
+        return b2a_base64(outer.digest(), newline=False)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, NamedTuple
-from uuid import UUID
 
 from typing_extensions import TypeVar
 
@@ -34,12 +33,12 @@ class Fact(NamedTuple, Generic[E]):
     """
 
     event: E
-    event_id: UUID
+    event_id: str
     key: str
     seq: int
     at: datetime
     actor: Actor
-    command_id: UUID
+    command_id: str
 
 
 Project = Callable[[Fact, Mapping[str, State]], Iterable[Any]]

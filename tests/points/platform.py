@@ -96,7 +96,7 @@ class Platform:
             self._seq[event.key],
             case.now,
             SOMEONE,
-            UUID(case.command_id),
+            case.command_id,
         )
         self.replay(fact)
         if handler := TRANSFERS.on.get(type(event)):
@@ -109,7 +109,7 @@ class Platform:
         self.facts.append(fact)
         self.documents[fact.key] |= self.decider.evolve(self._state(fact.event), fact.event)
         for row in self.decider.project(fact, self._state(fact.event)):
-            self.rows[type(row).__rows__.name].append(row)  # type: ignore[attr-defined]  # set by @rows
+            self.rows[type(row).__rows__.name].append(row)
 
 
 def movements(platform: Platform) -> Iterator[tuple[str, str, int]]:
