@@ -92,7 +92,7 @@ class Generator:
         moment = UUID(int=int(at.timestamp() * 1000) << 80)
         command = ids.derived(moment, "benchmark", "award_points", user, number)
         return EventEnvelope(
-            event_id=ids.derived(command, POINTS.domain, PointsAwarded.wire_name, user, 0),
+            event_id=str(ids.derived(command, POINTS.domain, PointsAwarded.wire_name, user, 0)),
             type=PointsAwarded.wire_name,
             schema_version=PointsAwarded.version,
             occurred_at=at,
@@ -100,9 +100,9 @@ class Generator:
             aggregate_id=user,
             aggregate_seq=seq,
             actor=ISSUER,
-            command_id=command,
-            correlation_id=command,
-            causation_id=command,
+            command_id=str(command),
+            correlation_id=str(command),
+            causation_id=str(command),
             number=number,
             source=Source(partition, number - 1, body_hash(payload)),
             payload=msgspec.Raw(payload),
