@@ -19,7 +19,7 @@ from streams.log import Entry, Log
 from streams.loop import Position, identity
 from streams.partitioner import partition_of
 from streams.producer import TRACE, command_record, signed
-from streams.records import EventRecord, Unfit, read_event
+from streams.records import EventReader, EventRecord, Unfit
 from streams.sink import Fact
 from streams.store import BadData, Claim, Slot, Store, Work
 
@@ -35,6 +35,7 @@ class Acting:
         """Nothing happens before the first batch."""
         self.policy, self.slot = policy, slot
         self._store, self._log, self._signer = store, log, signer
+        self._reader = EventReader(policy.source, slot.partition, signer)
         self._holds = Holds(store, slot)
 
     async def begin(self, claim: Claim) -> None:
@@ -77,7 +78,7 @@ class Acting:
         events = []
         for record in records:
             try:
-                event = read_event(self.policy.source, self.slot.partition, record, self._signer)
+                event = self._reader.read(record)
             except Unfit as unfit:
                 work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
                 continue

@@ -19,7 +19,7 @@ from streams.holds import Holds, parked
 from streams.ids import derived
 from streams.log import MAX_GROUP, Log
 from streams.loop import DRAIN_S, Position, Stop, identity
-from streams.records import CommandRecord, Unfit, read_command
+from streams.records import CommandReader, CommandRecord, Unfit
 from streams.relay import Relay
 from streams.shard import Shard, document_key, evolved
 from streams.sink import Fact
@@ -48,7 +48,8 @@ class Deciding:
         self.decider, self.slot = decider, slot
         self.shard = Shard(decider.table, slot.partition)
         self.relay = Relay(slot, decider.topic.events_topic, store=store, log=log, signer=signer)
-        self._store, self._log, self._signer, self._clock = store, log, signer, clock
+        self._store, self._log, self._clock = store, log, clock
+        self._reader = CommandReader(decider.topic, slot.partition, signer, clock)
         self._epoch = -1
         self._holds = Holds(store, slot)
         self._recent: dict[UUID, None] = {}
@@ -87,7 +88,7 @@ class Deciding:
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
         """Park a record whose rows the store refuses."""
-        command = read_command(self.decider.topic, self.slot.partition, record, self._signer, self._clock)
+        command = self._reader.read(record)
         work = Work(at.next, record.offset + 1, at.number, identity(record), relayed=self.relay.sent)
         work.parked.append(self._parked(command, "refused_by_store", str(fault), holds=True))
         self._holds.add(record.key)
@@ -136,11 +137,10 @@ class Deciding:
             )
 
     def _read(self, records: Sequence[Any], work: Work) -> list[CommandRecord]:
-        topic, partition = self.decider.topic, self.slot.partition
         commands = []
         for record in records:
             try:
-                commands.append(read_command(topic, partition, record, self._signer, self._clock))
+                commands.append(self._reader.read(record))
             except Unfit as unfit:
                 work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
         return commands

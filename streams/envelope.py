@@ -7,7 +7,7 @@ the relay can speak on a topic.
 
 import hmac
 from binascii import b2a_base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from hashlib import blake2b, sha256
 from typing import Any, Literal
@@ -107,33 +107,47 @@ class Signer:
 
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
         """Take (id, secret) pairs, at least one."""
-        self._keys = {key_id.encode(): _Mac(secret) for key_id, secret in keys}
+        self._keys = {key_id.encode(): _Mac.keyed(secret) for key_id, secret in keys}
         self._id, self._mac = next(iter(self._keys.items()))
 
     def sign(self, topic: str, key: bytes, value: bytes) -> tuple[str, bytes]:
         """The signature header of a record."""
-        return SIGNATURE, self._id + b":" + self._mac.of(topic, key, value)
+        return SIGNATURE, self._id + b":" + self._mac.on(topic).of(key, value)
 
-    def valid(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
-        """Whether one of the platform's keys signed exactly this record."""
-        for name, header in headers:
-            if name == SIGNATURE:
-                key_id, _, told = header.partition(b":")
-                mac = self._keys.get(key_id)
-                return mac is not None and hmac.compare_digest(told, mac.of(topic, key or b"", value or b""))
-        return False
+    def checker(self, topic: str) -> Callable[[Any], bool]:
+        """A function that tells whether one of the platform's keys signed exactly this record of `topic`."""
+        macs = {key_id: mac.on(topic).of for key_id, mac in self._keys.items()}
+
+        def signed(record: Any) -> bool:
+            for name, header in record.headers:
+                if name == SIGNATURE:
+                    key_id, _, told = bytes(header).partition(b":")
+                    mac = macs.get(key_id)
+                    return mac is not None and hmac.compare_digest(told, mac(record.key or b"", record.value or b""))
+            return False
+
+        return signed
 
 
 class _Mac:
-    """HMAC-SHA256 (RFC 2104) with both keyed states made once, which halves the time for a short record."""
+    """HMAC-SHA256 (RFC 2104) whose keyed states are made once, which more than halves the time for a short record."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, inner: Any, outer: Any) -> None:
+        self._inner, self._outer = inner, outer
+
+    @classmethod
+    def keyed(cls, secret: bytes) -> "_Mac":
         block = (sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
-        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+        return cls(sha256(bytes(byte ^ 0x36 for byte in block)), sha256(bytes(byte ^ 0x5C for byte in block)))
 
-    def of(self, topic: str, key: bytes, value: bytes) -> bytes:
+    def on(self, topic: str) -> "_Mac":
+        """The state after the topic's name."""
+        inner = self._inner.copy()
+        inner.update(topic.encode() + b"\0")
+        return _Mac(inner, self._outer)
+
+    def of(self, key: bytes, value: bytes) -> bytes:
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value))
+        inner.update(b"%d\0%b%b" % (len(key), key, value))
         outer.update(inner.digest())
         return b2a_base64(outer.digest(), newline=False)

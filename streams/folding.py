@@ -13,7 +13,7 @@ from streams.contract import Event
 from streams.envelope import Signer
 from streams.holds import Holds, parked
 from streams.loop import Position, identity
-from streams.records import EventRecord, Unfit, read_event
+from streams.records import EventReader, EventRecord, Unfit
 from streams.shard import Shard, document_key, evolved
 from streams.sink import Fact
 from streams.store import BadData, Claim, Slot, Store, Work
@@ -28,7 +28,8 @@ class Folding:
         """Nothing is read before the first batch."""
         self.decider, self.slot = decider, slot
         self.shard = Shard(decider.table, slot.partition)
-        self._store, self._signer = store, signer
+        self._store = store
+        self._reader = EventReader(decider.topic, slot.partition, signer)
         self._holds = Holds(store, slot)
 
     async def begin(self, claim: Claim) -> None:
@@ -54,7 +55,7 @@ class Folding:
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
         """Park a record whose rows the store refuses."""
-        number = read_event(self.decider.topic, self.slot.partition, record, self._signer).envelope.number
+        number = self._reader.read(record).envelope.number
         work = Work(at.next, record.offset + 1, number, identity(record))
         work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
         self._holds.add(record.key)
@@ -75,11 +76,10 @@ class Folding:
         self.shard.close()
 
     def _read(self, records: Sequence[Any], work: Work) -> list[EventRecord]:
-        topic, partition = self.decider.topic, self.slot.partition
         events = []
         for record in records:
             try:
-                event = read_event(topic, partition, record, self._signer)
+                event = self._reader.read(record)
             except Unfit as unfit:
                 work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
                 continue

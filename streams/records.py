@@ -1,5 +1,6 @@
 """From a record to a message: signature, envelope, contract, key. What fails is parked with its cause."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from streams.ids import milliseconds
 from streams.partitioner import partition_of
 
 MAX_AGE = timedelta(hours=24)  # between the making of a command's id and the broker's time of its record
+CORE_EVENTS = frozenset({"command_accepted", "command_rejected"})
+"""What the core itself tells of a command that left no event of its domain."""
 
 
 class Unfit(CaravanError):
@@ -41,64 +44,77 @@ class EventRecord(NamedTuple):
     message: Event | None
 
 
-def read_command(topic: Topic, partition: int, record: Any, signer: Signer, clock: Clock) -> CommandRecord:
-    """Read a record of a command topic; raises Unfit."""
-    _check_signature(topic.commands_topic, record, signer)
-    try:
-        envelope = decode_command(record.value)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unfit("undecodable", f"Not a command envelope: {error}") from error
-    kind = topic.commands.get(envelope.type)
-    command = _message(topic, kind, envelope)
-    _check_key(topic, partition, record, command)
-    if envelope.command_id.version == 7:
-        made = timedelta(milliseconds=milliseconds(envelope.command_id)) - clock.offset
-        if abs(made - timedelta(milliseconds=record.timestamp)) > MAX_AGE:
-            raise Unfit("stale_id", "The command's id was made more than 24 h off the time of its record.")
-    return CommandRecord(record, envelope, command)
+class CommandReader:
+    """Reads the records of one partition of a command topic."""
+
+    def __init__(self, topic: Topic, partition: int, signer: Signer, clock: Clock) -> None:
+        """Nothing is read yet."""
+        self._signed = signer.checker(topic.commands_topic)
+        self._message = _MessageReader(topic, topic.commands, partition)
+        self._clock = clock
+
+    def read(self, record: Any) -> CommandRecord:
+        """Read one record; raises Unfit."""
+        envelope: CommandEnvelope = _envelope(record, self._signed, decode_command)
+        command = self._message.read(record, envelope)
+        if envelope.command_id.version == 7:  # an id that the edge made
+            made = timedelta(milliseconds=milliseconds(envelope.command_id)) - self._clock.offset
+            if abs(made - timedelta(milliseconds=record.timestamp)) > MAX_AGE:
+                raise Unfit("stale_id", "The command's id was made more than 24 h off the time of its record.")
+        return CommandRecord(record, envelope, command)
 
 
-def read_event(topic: Topic, partition: int, record: Any, signer: Signer) -> EventRecord:
-    """Read a record of an event topic; raises Unfit."""
-    _check_signature(topic.events_topic, record, signer)
-    try:
-        envelope = decode_event(record.value)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unfit("undecodable", f"Not an event envelope: {error}") from error
-    if envelope.type in CORE_EVENTS:
-        return EventRecord(record, envelope, None)
-    event = _message(topic, topic.events.get(envelope.type), envelope)
-    _check_key(topic, partition, record, event)
-    return EventRecord(record, envelope, event)
+class EventReader:
+    """Reads the records of one partition of an event topic."""
+
+    def __init__(self, topic: Topic, partition: int, signer: Signer) -> None:
+        """Nothing is read yet."""
+        self._signed = signer.checker(topic.events_topic)
+        self._message = _MessageReader(topic, topic.events, partition)
+
+    def read(self, record: Any) -> EventRecord:
+        """Read one record; raises Unfit."""
+        envelope: EventEnvelope = _envelope(record, self._signed, decode_event)
+        if envelope.type in CORE_EVENTS:
+            return EventRecord(record, envelope, None)
+        return EventRecord(record, envelope, self._message.read(record, envelope))
 
 
-CORE_EVENTS = frozenset({"command_accepted", "command_rejected"})
-"""What the core itself tells of a command that left no event of its domain."""
+class _MessageReader:
+    """From an envelope to its message: the contract of its type, and a key that belongs where it stands."""
+
+    def __init__(self, topic: Topic, kinds: Any, partition: int) -> None:
+        self._domain, self._kinds = topic.domain, kinds
+        self._partition, self._partitions = partition, topic.partitions
+
+    def read(self, record: Any, envelope: Any) -> Any:
+        kind = self._kinds.get(envelope.type)
+        if kind is None or envelope.domain != self._domain:
+            raise Unfit("unknown_type", f"{envelope.domain} has no {envelope.type} here.")
+        if envelope.schema_version != kind.version:
+            words = f"{envelope.type} version {envelope.schema_version}; this code reads {kind.version}."
+            raise Unfit("unknown_version", words)
+        try:
+            message = kind.from_topic(bytes(envelope.payload))
+        except ValidationError as error:
+            words = f"{envelope.type}: {error.errors(include_url=False, include_input=False)}"
+            raise Unfit("undecodable", words) from error
+        key = message.key
+        if (
+            key != envelope.aggregate_id
+            or key.encode() != record.key
+            or "/" in key
+            or partition_of(record.key, self._partitions) != self._partition
+        ):
+            words = f"The record's key or partition is not that of its payload, {kind.key_field}={key!r}."
+            raise Unfit("wrong_key", words)
+        return message
 
 
-def _check_signature(topic: str, record: Any, signer: Signer) -> None:
-    if not signer.valid(topic, record.key, record.value, record.headers):
+def _envelope(record: Any, signed: Callable[[Any], bool], decode: Callable[[bytes], Any]) -> Any:
+    if not signed(record):
         raise Unfit("unsigned", "No signature by one of the platform's keys.")
-
-
-def _message(topic: Topic, kind: Any, envelope: Any) -> Any:
-    if kind is None or envelope.domain != topic.domain:
-        raise Unfit("unknown_type", f"{envelope.domain} has no {envelope.type} here.")
-    if envelope.schema_version != kind.version:
-        raise Unfit(
-            "unknown_version", f"{envelope.type} version {envelope.schema_version}; this code reads {kind.version}."
-        )
     try:
-        return kind.from_topic(bytes(envelope.payload))
-    except ValidationError as error:
-        raise Unfit(
-            "undecodable", f"{envelope.type}: {error.errors(include_url=False, include_input=False)}"
-        ) from error
-
-
-def _check_key(topic: Topic, partition: int, record: Any, message: Any) -> None:
-    key = message.key
-    if "/" in key or record.key != key.encode() or partition_of(record.key, topic.partitions) != partition:
-        raise Unfit(
-            "wrong_key", f"The record's key or partition is not that of its payload, {message.key_field}={key!r}."
-        )
+        return decode(record.value)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unfit("undecodable", f"Not an envelope: {error}") from error

@@ -21,7 +21,7 @@ async def test_a_command_is_a_signed_record_with_its_envelope(edge: Caller) -> N
     assert answer.status_code == 202
     [record] = await edge.records("points.commands", 4)
     assert record.key == b"u1"
-    assert Signer(edge.settings.signing_keys).valid("points.commands", record.key, record.value, record.headers)
+    assert Signer(edge.settings.signing_keys).checker("points.commands")(record)
     assert dict(record.headers)["traceparent"] == trace.encode()
     envelope = decode_command(record.value)
     told = UUID(answer.json()["command_id"])
