@@ -4,8 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import asyncpg
-
+from sinks.postgres.faults import DRIVER
 from sinks.postgres.names import literal, quoted
 from streams.sink import Rows
 from streams.store import Lost, Parked, Slot, Stored, Work
@@ -53,7 +52,7 @@ class Writer:
             raise
         try:
             await connection.execute("COMMIT")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER as error:
             raise Lost(f"The COMMIT got no answer ({error!r}).") from error
 
     async def _begin(self, connection: Any, slot: Slot, epoch: int) -> None:
@@ -156,7 +155,7 @@ class Writer:
 async def _rollback(connection: Any) -> None:
     try:
         await connection.execute("ROLLBACK")
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except DRIVER:
         connection.terminate()
 
 

@@ -7,6 +7,9 @@ import asyncpg
 
 from streams.store import BadData, Duplicate, Lost, Unavailable
 
+DRIVER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Whatever the driver raises when Postgres refuses, goes away, or ends a session under it (in a COPY that is its internal error)."""
+
 _DATA_CLASSES = ("22", "23", "54")  # data exception, integrity constraint, program limit: the record's fault
 
 
@@ -17,7 +20,7 @@ def meaning(error: Exception) -> Exception:
     if isinstance(error, asyncpg.PostgresError):
         text = f"{error.sqlstate}: {error}"
         return BadData(text) if (error.sqlstate or "").startswith(_DATA_CLASSES) else Unavailable(text)
-    if isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError):
+    if isinstance(error, DRIVER) and not isinstance(error, ValueError):
         return Unavailable(f"Postgres is away: {error!r}")
     if isinstance(
         error, ValueError | TypeError | OverflowError
