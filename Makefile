@@ -6,6 +6,7 @@ ARGS ?=
 WORKERS ?= auto
 
 RUN := .venv/bin/python
+COMPILE := --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 .DEFAULT_GOAL := help
 .PHONY: help setup up test test-full check format bench lock clean
 
@@ -37,9 +38,9 @@ format: setup ## put the code into its format
 bench: setup ## measure this platform and its peers on this machine; see benchmarks/README.md
 	@$(RUN) -m benchmarks $(ARGS)
 
-lock: setup ## resolve the dependencies anew into requirements.lock; ARGS="--upgrade" for newer ones
-	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--extra dev pyproject.toml --output-file requirements.lock $(ARGS)
+lock: setup ## resolve the dependencies of pyproject.toml into the locks; ARGS="--upgrade" for newer ones
+	@$(RUN) -m uv pip compile $(COMPILE) --extra dev --output-file requirements.lock $(ARGS) pyproject.toml
+	@$(RUN) -m uv pip compile $(COMPILE) --constraints requirements.lock --output-file deploy/requirements.lock pyproject.toml
 
 clean: ## remove .venv and caches; data folders stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
