@@ -70,7 +70,7 @@ class Deciding:
         await self.relay.room()
         self.shard.trim()
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-        commands = await self._fresh(self._read(records, work), work, careful)
+        commands = await self._fresh(await self._read(records, work), work, careful)
         await self._load(commands)
         waiting = await self._holds.waiting({command.record.key for command in commands})
         for n, command in enumerate(commands):
@@ -136,9 +136,11 @@ class Deciding:
                 "copy. Restore the newer Postgres, or reset both."
             )
 
-    def _read(self, records: Sequence[Any], work: Work) -> list[CommandRecord]:
+    async def _read(self, records: Sequence[Any], work: Work) -> list[CommandRecord]:
         commands = []
-        for record in records:
+        for n, record in enumerate(records):
+            if n % BREATH == 0:
+                await asyncio.sleep(0)
             try:
                 commands.append(self._reader.read(record))
             except Unfit as unfit:

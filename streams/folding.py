@@ -40,7 +40,7 @@ class Folding:
         """Fold a batch. Numbers that were seen before (a relay's repeats) are dropped."""
         self.shard.trim()
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-        events = self._read(records, work)
+        events = await self._read(records, work)
         await self._load(events)
         waiting = await self._holds.waiting({event.record.key for event in events})
         for n, event in enumerate(events):
@@ -75,9 +75,11 @@ class Folding:
         """Give the memory back."""
         self.shard.close()
 
-    def _read(self, records: Sequence[Any], work: Work) -> list[EventRecord]:
+    async def _read(self, records: Sequence[Any], work: Work) -> list[EventRecord]:
         events = []
-        for record in records:
+        for n, record in enumerate(records):
+            if n % BREATH == 0:
+                await asyncio.sleep(0)
             try:
                 event = self._reader.read(record)
             except Unfit as unfit:

@@ -101,7 +101,8 @@ class Partition:
         self._uncommitted: deque[Sequence[Any]] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._told = asyncio.Event()
-        self._why: str | None = None
+        self._why: str | None = ""  # perhaps an earlier process left a reason in the store
+        self._pause = PATIENCE_S[0]
 
     # -- called by the transport
 
@@ -133,23 +134,19 @@ class Partition:
     async def run(self) -> None:
         """Own the partition and work it until `leave` or cancellation; passing errors are retried for ever."""
         teller = asyncio.create_task(self._tell())
-        pause = PATIENCE_S[0]
         try:
             while not self._leaving:
                 try:
                     await self._own()
-                    pause = PATIENCE_S[0]
                     await self._consume()
                 except Reassigned:
                     pass
                 except Lost as lost:
                     log.info("%s: %s Claiming again.", self._name, lost)
-                    self._forget()
+                    await self._retreat()
                 except (Unavailable, OSError) as passing:
-                    log.warning("%s: %s Trying again in %.1f s.", self._name, passing, pause)
-                    self._forget()
-                    await self._sleep(pause)
-                    pause = min(pause * 2, PATIENCE_S[1])
+                    log.warning("%s: %s Trying again in %.1f s.", self._name, passing, self._pause)
+                    await self._retreat()
                 except Stop as stop:
                     await self._stand_still(stop)
         finally:
@@ -170,8 +167,8 @@ class Partition:
         await self._check(claim)
         await self.handler.begin(claim)
         if self._why is not None:
-            self._why = None
             await self._store.stopped(self.slot, None)
+            self._why = None
         self._queue.clear()
         self._generation = await self._feed.seek(self.slot, claim.next)
         self.claimed.set()
@@ -239,6 +236,7 @@ class Partition:
         await self._store.commit(self.slot, self._epoch, work)
         self._uncommitted.popleft()
         self._position = Position(work.next, work.number)
+        self._pause = PATIENCE_S[0]
         self.handler.committed(work)
         self._told.set()
 
@@ -324,6 +322,9 @@ class Partition:
         start, _ = await self._log.bounds(topic, partition)
         if start > expected:
             raise Stop(f"Kafka begins at offset {start} and {expected} was not read yet: unread records were deleted.")
+        if await self._log.read(topic, partition, expected) is not None:  # what was sought got lost on its way here
+            self._generation = await self._feed.seek(self.slot, expected)
+            return None
         log.warning(
             "%s: no records from %d to %d (compacted, or control records)", self._name, expected, records[0].offset - 1
         )
@@ -339,8 +340,15 @@ class Partition:
         self._uncommitted.clear()
         self._epoch = None
         self.claimed.clear()
-        self._feed.pause(self.slot)
+        if not self._leaving:  # else a new task of this process may have the partition already
+            self._feed.pause(self.slot)
         self.handler.forget()
+
+    async def _retreat(self) -> None:
+        """Forget, and wait longer each time until a commit succeeds."""
+        self._forget()
+        pause, self._pause = self._pause, min(self._pause * 2, PATIENCE_S[1])
+        await self._sleep(pause)
 
     async def _abandon(self) -> None:
         if self._committing is not None:
@@ -350,14 +358,16 @@ class Partition:
     async def _stand_still(self, stop: Stop) -> None:
         self._forget()
         if self._why != str(stop):
-            self._why = str(stop)
             log.error("%s stopped: %s", self._name, stop)
             with suppress(Unavailable):
-                await self._store.stopped(self.slot, self._why)
+                await self._store.stopped(self.slot, str(stop))
+                self._why = str(stop)
         await self._sleep(STOPPED_S)
 
     async def _sleep(self, seconds: float) -> None:
         self._wake.clear()
+        if self._leaving:
+            return
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
 
