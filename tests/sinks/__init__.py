@@ -1,0 +1,1 @@
+"""Tests of the drivers, above all of the store on Postgres beside the one in memory."""
