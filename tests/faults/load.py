@@ -1,0 +1,148 @@
+"""Puts load on points: signed commands straight onto the topic, as the edge publishes them."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import NamedTuple, Self
+
+from examples.generate import Line, generate
+from streams.clock import SystemClock, unix_ms
+from streams.contract import Command
+from streams.envelope import Actor, Signer
+from streams.ids import uuid7
+from streams.kafka import Kafka
+from streams.log import NotSent, SendUnknown
+from streams.producer import command_record, signed
+from streams.settings import Settings
+from topics.points import POINTS, AwardPoints
+
+TOPIC = POINTS.commands_topic
+ADMIN = Actor("user", "root", "Admin")
+AT_ONCE = 100  # commands under way together
+AGAIN_S = 0.05  # between two tries to publish one command
+PACE_S = 0.02  # between two handfuls of a steady load
+HANDFUL = 20  # commands
+
+
+class Order(NamedTuple):
+    """A command and who gives it."""
+
+    command: Command
+    actor: Actor = ADMIN
+
+
+class Signed(NamedTuple):
+    """A record of a command."""
+
+    id: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Load:
+    """Publishes commands, each until Kafka has acknowledged it, under one id; so repeats happen when Kafka goes away."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is connected before the first command."""
+        self.signer = Signer(settings.signing_keys)
+        self.acknowledged: set[str] = set()
+        self.tries = 0
+        self._kafka = Kafka(settings)
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def __aenter__(self) -> Self:
+        """Ready at once."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self._kafka.stop()
+
+    async def send(self, orders: Iterable[Order]) -> list[str]:
+        """Publish them all, those of one key in their order; their ids."""
+        return await asyncio.gather(*(self._send(order) for order in orders))
+
+    @asynccontextmanager
+    async def steady(self, seed: int) -> AsyncIterator[None]:
+        """About a thousand commands a second while the block runs; all are acknowledged when it ends well."""
+        going = asyncio.Event()
+        going.set()
+        task = asyncio.create_task(self._steadily(seed, going))
+        try:
+            yield
+            going.clear()
+            await task
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def write(self, partition: int, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]) -> int:
+        """Write a record as it is, as anyone may who reaches the broker; its offset."""
+        producer = await self._kafka._producer("publish")
+        sent = await producer.send_and_wait(self.full_name, value, key=key, headers=headers, partition=partition)
+        return int(sent.offset)
+
+    @property
+    def full_name(self) -> str:
+        """The command topic as Kafka names it."""
+        return self._kafka._namespace + TOPIC
+
+    def record(self, order: Order, age_ms: int = 0) -> Signed:
+        """The record of a command; with `age_ms` its id is that old."""
+        command_id = uuid7(unix_ms() - age_ms)
+        key, value = command_record(
+            order.command, command_id=command_id, issued_at=SystemClock().now(), actor=order.actor
+        )
+        return Signed(str(command_id), key, value, signed(TOPIC, key, value, self.signer))
+
+    async def _send(self, order: Order) -> str:
+        async with self._room:
+            command_id, key, value, headers = self.record(order)
+            while True:
+                self.tries += 1
+                try:
+                    await self._kafka.publish(TOPIC, key, value, headers)
+                except (NotSent, SendUnknown):
+                    await asyncio.sleep(AGAIN_S)
+                else:
+                    self.acknowledged.add(command_id)
+                    return command_id
+
+    async def _steadily(self, seed: int, going: asyncio.Event) -> None:
+        for n in count():
+            if not going.is_set():
+                return
+            await self.send(orders(seed + n, HANDFUL))
+            await asyncio.sleep(PACE_S)
+
+
+def orders(seed: int, number: int, users: int = 40) -> list[Order]:
+    """Commands of every kind that the edge lets pass; users who begin with something, and ids that no other seed has."""
+    dice = random.Random(seed)
+    begin = [Order(AwardPoints(user_id=f"u{n}", amount=dice.randint(1, 500))) for n in range(1, users, 8)]
+    lines = (_order(seed, line) for line in generate(seed, number * 2, users))
+    return [*begin, *(order for order in lines if order)][:number]
+
+
+def awards(users: Sequence[str], number: int, amount: int = 1) -> list[Order]:
+    """So many awards for the users in turn."""
+    return [Order(AwardPoints(user_id=users[n % len(users)], amount=amount)) for n in range(number)]
+
+
+def _order(seed: int, line: Line) -> Order | None:
+    if line["as"] is None:
+        return None
+    actor = Actor("user", line["as"]["user"], line["as"]["role"])
+    data = {name: value for name, value in line["data"].items() if name != "note"}  # notes are sealed at the edge
+    for name in ("hold_id", "transfer_id", "source"):
+        if isinstance(data.get(name), str) and data[name]:
+            data[name] = f"{seed}-{data[name]}"
+    try:
+        command = POINTS.commands[line["command"].removeprefix("points.")].model_validate(data)
+    except ValueError:
+        return None
+    return Order(command, actor) if command.may_be_issued_by(actor) else None
