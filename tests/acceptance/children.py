@@ -1,12 +1,10 @@
-"""The platform's processes as children of the test, which may freeze and kill them."""
+"""The platform's processes as children of the test, which may kill them."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 from streams.settings import Settings
 
@@ -42,14 +40,6 @@ class Child:
             raise AssertionError(f"it ended with {self._process.returncode}:\n{text}")
         return words in text
 
-    def freeze(self) -> None:
-        """Stop it where it is."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        os.kill(self.pid, signal.SIGCONT)
-
     def kill(self) -> None:
         """End it without a chance to tidy up."""
         self._process.kill()
@@ -64,14 +54,6 @@ class Child:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
-
-    def __enter__(self) -> Self:
-        """It runs already."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop it."""
-        self.stop()
 
 
 def environment(settings: Settings) -> dict[str, str]:

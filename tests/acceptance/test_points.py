@@ -2,11 +2,12 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from itertools import count, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from examples.generate import generate
 from sinks.postgres import migrate
@@ -16,22 +17,31 @@ from tests.acceptance.checker import Observed, faults
 from tests.acceptance.children import Child
 from tests.acceptance.clients import Clients
 from tests.acceptance.model import answer
-from tests.acceptance.watch import EVENTS, Watch
+from tests.acceptance.watch import COMMANDS, EVENTS, Watch
 from topics.points import POINTS
 
 SEED, COUNT = 20, 5000
 WORKERS = 2
 KILLS = 2
 ASKED = 300  # results that are compared over HTTP too; all are compared in the tables
-POLL_S = 0.02
-PATIENCE_S = 60
+POLL_S = 0.1
+PATIENCE_S = 60.0
+TRY_S = 1.0
+
+T = TypeVar("T")
+
+
+async def soon(look: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Look until there is something to see, or the time is over; what was seen last."""
+    end = time.monotonic() + seconds
+    while not (seen := await look()) and time.monotonic() < end:  # noqa: ASYNC110 - it changes in other processes
+        await asyncio.sleep(POLL_S)
+    return seen
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait until it holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 - it comes true in other processes
-            await asyncio.sleep(POLL_S)
+    assert await soon(condition, PATIENCE_S), "it did not come true in time"
 
 
 class Workers:
@@ -51,21 +61,16 @@ class Workers:
         await until(are_ready)
 
     async def kill_at_work(self, watch: Watch) -> None:
-        """Kill the first that is found with commands to decide and with published commands that its position does not show."""
-
-        async def killed() -> bool:
-            for child in self._children:
-                child.freeze()
-            busy = [child for child in self._children if await watch.in_flight(child.pid)][:1]
-            for child in busy:
-                child.kill()
-            for child in self._children:
-                if child not in busy:
-                    child.thaw()
-            self._children = [self._start() if child in busy else child for child in self._children]
-            return bool(busy)
-
-        await until(killed)
+        """Kill one that has published commands and not yet committed its position, while commands wait for it."""
+        killed = None
+        while killed is None:
+            async with watch.slowed(EVENTS):
+                if await soon(watch.at_work, TRY_S):
+                    async with watch.slowed(COMMANDS):
+                        pids = await soon(lambda: watch.at_work(behind=True), PATIENCE_S)
+                        killed = next(child for child in self._children if child.pid in pids)
+                        killed.kill()
+        self._children = [self._start() if child is killed else child for child in self._children]
 
     def stop(self) -> None:
         """End all."""

@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Self
 
@@ -34,7 +35,7 @@ class Watch:
     async def __aenter__(self) -> Self:
         """Open both."""
         await self._consumer.start()
-        self._db = await asyncpg.connect(self._dsn, server_settings={"search_path": f'"{self._namespace}points"'})
+        self._db = await self._connected()
         names = [self._namespace + topic for topic in (COMMANDS, EVENTS)]
         self._consumer.assign([TopicPartition(name, n) for name in names for n in range(POINTS.partitions)])
         return self
@@ -62,18 +63,33 @@ class Watch:
         """Where every agent stands on every partition."""
         return list(await self._db.fetch("SELECT * FROM offsets"))
 
-    async def in_flight(self, pid: int) -> bool:
-        """Whether this frozen worker has commands to decide, and has published commands that its position does not show."""
+    @asynccontextmanager
+    async def slowed(self, topic: str) -> AsyncIterator[None]:
+        """Meanwhile Postgres lets nobody move a position on this topic: what is under way stays under way."""
+        db = await self._connected()
+        try:
+            async with db.transaction():
+                await db.execute("SELECT FROM offsets WHERE topic = $1 FOR UPDATE", topic)
+                yield
+        finally:
+            await db.close()
+
+    async def at_work(self, *, behind: bool = False) -> set[int]:
+        """The workers that have published commands which their position does not show and (`behind`) have commands to decide."""
         await self.catch_up()
         causes = {envelope["causation_id"] for _, envelope in self.envelopes(COMMANDS)}
-        last: defaultdict[int, int] = defaultdict(int)
+        acted: defaultdict[int, int] = defaultdict(int)
         for partition, event in self.envelopes(EVENTS):
             if event["event_id"] in causes:
-                last[partition] = event["number"]
-        own = [row for row in await self.positions() if row["owner"].endswith(f":{pid}")]
-        waiting = any(row["next"] < self._ends[COMMANDS, row["partition"]] for row in own if row["topic"] == COMMANDS)
-        published = any(row["number"] < last[row["partition"]] for row in own if row["topic"] == EVENTS)
-        return waiting and published
+                acted[partition] = event["number"]
+        waiting, published = set[int](), set[int]()
+        for row in await self.positions():
+            pid = int(row["owner"].rpartition(":")[2])
+            if row["topic"] == COMMANDS and row["next"] < self._ends[COMMANDS, row["partition"]]:
+                waiting.add(pid)
+            if row["topic"] == EVENTS and row["number"] < acted[row["partition"]]:
+                published.add(pid)
+        return published & waiting if behind else published
 
     async def drained(self) -> bool:
         """Whether every record was worked and nothing is left to send."""
@@ -106,6 +122,9 @@ class Watch:
             {user: (available, held) for user, available, held in balances},
             dict(ledger),
         )
+
+    async def _connected(self) -> Any:
+        return await asyncpg.connect(self._dsn, server_settings={"search_path": f'"{self._namespace}points"'})
 
     def _place(self, tp: TopicPartition) -> tuple[str, int]:
         return tp.topic.removeprefix(self._namespace), tp.partition
