@@ -66,10 +66,6 @@ class PostgresStore:
         """
         with understood():
             async with self._as_domain(self._write, slot) as (connection, schema):
-                await connection.execute(
-                    f"INSERT INTO {schema}.offsets (agent, topic, partition) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                    *slot[1:],
-                )
                 taking = asyncio.create_task(self._take(connection, schema, slot, owner, held))
                 while not taking.done():
                     await asyncio.wait([taking], timeout=WAIT_S)
@@ -189,7 +185,11 @@ class PostgresStore:
                 return rows
 
     async def _take(self, connection: Any, schema: str, slot: Slot, owner: str, held: int | None) -> Any:
-        """Lock the row, and raise the epoch unless it is still ours."""
+        """Make the row if need be, lock it, and raise the epoch unless it is still ours."""
+        await connection.execute(  # it waits, too, for whoever has moved the position and not yet committed
+            f"INSERT INTO {schema}.offsets (agent, topic, partition) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            *slot[1:],
+        )
         return await connection.fetchrow(
             f"UPDATE {schema}.offsets SET owner = $4, epoch = CASE WHEN epoch = $5 THEN epoch ELSE epoch + 1 END, "
             "moved_at = now() WHERE agent = $1 AND topic = $2 AND partition = $3 "
