@@ -171,18 +171,29 @@ class Ground:
         return {n: row["next"] for n, row in (await self.outside.offsets(COMMANDS)).items()}
 
     @asynccontextmanager
-    async def held_in_commit(self, worker: Worker, partition: int) -> AsyncIterator[None]:
-        """Run the block while `worker` stands inside a transaction of this partition's commands; at its end Postgres goes on."""
+    async def held_at_begin(self, worker: Worker, partition: int) -> AsyncIterator[None]:
+        """Run the block while `worker` waits for the row of this partition's position; then Postgres gives it the row."""
         async with self.outside.pool.acquire() as connection, connection.transaction():
             await connection.execute(
                 "SELECT FROM offsets WHERE topic = $1 AND partition = $2 FOR UPDATE", COMMANDS, partition
             )
-
-            async def waits() -> bool:
-                return bool(await self.outside.rows(_WAITING, worker.session))
-
-            await until(waits, "the worker waits for the lock")
+            await self._waits(worker, "transactionid")
             yield
+
+    @asynccontextmanager
+    async def held_in_commit(self, worker: Worker) -> AsyncIterator[None]:
+        """Run the block while a COMMIT of `worker` that moves points does not end; then those of its sessions that live go on."""
+        await self.outside.execute(_SLOW_COMMIT.format(session=worker.session))
+        async with self.outside.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", worker.session)
+            await self._waits(worker, "advisory")
+            yield
+
+    async def _waits(self, worker: Worker, event: str) -> None:
+        async def waits() -> bool:
+            return bool(await self.outside.rows(_WAITING, worker.session, event))
+
+        await until(waits, f"the worker waits for a lock ({event})")
 
     async def goes_on(self) -> None:
         """Wait until commands of every partition were decided from now on."""
@@ -194,7 +205,18 @@ class Ground:
         await until(moved, "every partition moves")
 
 
-_WAITING = "SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
+_WAITING = "SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock' AND wait_event = $2"
+# A deferred trigger runs in the COMMIT, after the fence.
+_SLOW_COMMIT = """
+    CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF current_setting('application_name') = '{session}' THEN
+            PERFORM pg_advisory_xact_lock_shared(hashtext('{session}'));
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER wait_in_commit AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION wait_in_commit()"""
 
 
 def _pid(owner: str) -> int:

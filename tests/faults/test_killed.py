@@ -1,4 +1,4 @@
-"""Workers killed with work in flight: inside a transaction, and between a commit and what follows from it."""
+"""Workers killed with work in flight: in a COMMIT whose answer nobody gets, and between a commit and what follows from it."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ async def test_a_killed_worker_loses_and_doubles_nothing(ground: Ground) -> None
     worker = await ground.worker("--instance", "one")
     async with ground.load.steady(300):
         await ground.goes_on()
-        async with ground.held_in_commit(worker, 0):
+        async with ground.held_in_commit(worker):
             worker.kill()
         worker = await ground.worker("--instance", "one")
         await ground.goes_on()
