@@ -55,6 +55,7 @@ class Acting:
                 self._run(event, lanes, work)
         topic = self.policy.target.commands_topic
         await asyncio.gather(*(self._log.append(topic, partition, groups) for partition, groups in lanes.items()))
+        work.published = sum(map(len, lanes.values()))
         return work
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:

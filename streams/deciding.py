@@ -4,6 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,9 +20,9 @@ from streams.holds import Holds, parked
 from streams.ids import derived
 from streams.log import MAX_GROUP, Log
 from streams.loop import DRAIN_S, Position, Stop, identity
-from streams.records import CommandReader, CommandRecord, Unfit
+from streams.records import CommandReader, CommandRecord, EventReader, Unfit
 from streams.relay import Relay
-from streams.shard import Shard, document_key, evolved
+from streams.shard import Shard, documents_of, evolved
 from streams.sink import Fact
 from streams.store import BadData, Claim, Outgoing, Result, Settled, Slot, Store, Work
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 BREATH = 128  # commands between two chances for everything else on this loop
 RECENT = 50_000  # ids of committed commands that are remembered, so that quick repeats cost nothing
+GARBAGE = 1000  # records of strangers at the end of the event topic that a claim looks behind
 RECORD = 512  # bytes of a record besides its value, at most
 ACCEPTED = Outcome()
 
@@ -50,6 +52,7 @@ class Deciding:
         self.relay = Relay(slot, decider.topic.events_topic, store=store, log=log, signer=signer)
         self._store, self._log, self._clock = store, log, clock
         self._reader = CommandReader(decider.topic, slot.partition, signer, clock)
+        self._told = EventReader(decider.topic, slot.partition, signer)
         self._epoch = -1
         self._holds = Holds(store, slot)
         self._recent: dict[UUID, None] = {}
@@ -128,13 +131,21 @@ class Deciding:
                 f"{topic} is empty and Postgres has relayed up to number {claim.relayed}: the topic was wiped. Restore Kafka, "
                 "or reset both."
             )
-        last = await self._log.read(topic, partition, end - 1) if end > start else None
-        number = msgspec.json.decode(last.value, type=_Number).number if last is not None else 0
+        number = await self._last_number(max(start, end - GARBAGE), end)
         if number > claim.number:
             raise Stop(
                 f"{topic} goes up to number {number} and Postgres knows {claim.number}: Postgres was wiped or restored from an older "
                 "copy. Restore the newer Postgres, or reset both."
             )
+
+    async def _last_number(self, start: int, end: int) -> int:
+        """The number of the last event of ours; whatever others put behind it is stepped over."""
+        topic, partition = self.decider.topic.events_topic, self.slot.partition
+        for offset in range(end - 1, start - 1, -1):
+            if (record := await self._log.read(topic, partition, offset)) is not None:
+                with suppress(Unfit):
+                    return self._told.envelope(record).number
+        return 0
 
     async def _read(self, records: Sequence[Any], work: Work) -> list[CommandRecord]:
         commands = []
@@ -164,9 +175,7 @@ class Deciding:
         return fresh
 
     async def _load(self, commands: list[CommandRecord]) -> None:
-        reads = self.decider.reads
-        wanted = {c.envelope.aggregate_id for c in commands}
-        wanted.update(document_key(c.message.key, sub) for c in commands for sub in reads(c.message))
+        wanted = documents_of(self.decider.reads, [command.message for command in commands])
         if missing := self.shard.missing(wanted):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
 
@@ -195,11 +204,12 @@ class Deciding:
             changed.update(evolved(self.decider.evolve, states, fact.event))
             rows.extend(self.decider.project(fact, states))
         outgoing = _outgoing(command, self.slot.partition, facts, decided.outcome, root.version, now, work.number)
+        kinds = [row.__rows__ for row in rows]
         # nothing below this line raises
         if facts:
             self.shard.put(key, changed, facts[-1].seq, now)
-        for row in rows:
-            work.rows.setdefault(row.__rows__, []).append(row)
+        for kind, row in zip(kinds, rows, strict=True):
+            work.rows.setdefault(kind, []).append(row)
         work.number = outgoing[-1].number
         work.outbox.extend(outgoing)
         work.results.append(_result(command, facts, decided.outcome))
@@ -237,10 +247,6 @@ class Deciding:
 
 class TooLarge(ValueError):
     """The events of one command do not fit into one record batch."""
-
-
-class _Number(msgspec.Struct):
-    number: int
 
 
 def actor_name(actor: Actor) -> str:

@@ -14,7 +14,7 @@ from streams.envelope import Signer
 from streams.holds import Holds, parked
 from streams.loop import Position, identity
 from streams.records import EventReader, EventRecord, Unfit
-from streams.shard import Shard, document_key, evolved
+from streams.shard import Shard, documents_of, evolved
 from streams.sink import Fact
 from streams.store import BadData, Claim, Slot, Store, Work
 
@@ -93,9 +93,7 @@ class Folding:
         return events
 
     async def _load(self, events: list[EventRecord]) -> None:
-        reads = self.decider.reads
-        wanted = {e.envelope.aggregate_id for e in events}
-        wanted.update(document_key(e.envelope.aggregate_id, s) for e in events if e.message for s in reads(e.message))
+        wanted = documents_of(self.decider.reads, [event.message for event in events if event.message])
         if missing := self.shard.missing(wanted):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
 
@@ -114,12 +112,12 @@ class Folding:
                 envelope.actor,
                 envelope.command_id,
             )
-            rows = list(decider.project(fact, states))
+            rows = [(row.__rows__, row) for row in decider.project(fact, states)]
         except Exception as error:  # noqa: BLE001 - rules may raise anything
             text = "".join(traceback.format_exception(error, limit=-8))
             work.parked.append(parked(event.record, "rule_failed", text, holds=True))
             self._holds.add(event.record.key)
             return
         self.shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
-        for row in rows:
-            work.rows.setdefault(row.__rows__, []).append(row)
+        for kind, row in rows:
+            work.rows.setdefault(kind, []).append(row)

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 QUEUE = 2  # batches that wait per partition before its delivery is paused
 CAREFUL = 64  # batches after a duplicate for which ids are looked up first
 PATIENCE_S = (0.05, 5.0)  # first and longest pause between tries
+HINT_S = 1.0  # between two positions told to Kafka
+DEFER_S = 1.0  # how long a position that passed only records without effect may stay unwritten
 STOPPED_S = 5.0  # how often a stopped partition looks whether it was mended
 DRAIN_S = 5.0  # how long a leaving owner waits for what is under way
 
@@ -100,6 +102,7 @@ class Partition:
         self._careful = 0
         self._uncommitted: deque[Sequence[Any]] = deque()
         self._committing: asyncio.Task[None] | None = None
+        self._deferred: Work | None = None
         self._told = asyncio.Event()
         self._why: str | None = ""  # perhaps an earlier process left a reason in the store
         self._pause = PATIENCE_S[0]
@@ -126,8 +129,8 @@ class Partition:
         self._wake.set()
 
     def idle_at(self, offset: int) -> bool:
-        """Whether everything below this offset is committed and nothing is under way."""
-        return self.claimed.is_set() and self._committing is None and self._position.next == offset
+        """Whether everything below this offset is done and nothing is under way."""
+        return self.claimed.is_set() and self._committing is None and self._ahead.next == offset
 
     # -- the task
 
@@ -208,7 +211,7 @@ class Partition:
             try:
                 records = await self._next()
                 if records is None:
-                    await self._finish()
+                    await self._write_position()
                     return
                 await self._pipeline(records)
             except (Duplicate, BadData) as fault:
@@ -221,7 +224,13 @@ class Partition:
         self._careful = max(0, self._careful - 1)
         self._ahead = Position(work.next, work.number)
         await self._finish()
-        self._committing = asyncio.create_task(self._commit(work))
+        if work.effect:
+            self._deferred = None
+            self._committing = asyncio.create_task(self._commit(work))
+        else:
+            self._deferred = work
+            self._uncommitted.pop()
+            self.handler.committed(work)
 
     async def _finish(self) -> None:
         """Wait for the commit under way; raises what it raised."""
@@ -229,10 +238,18 @@ class Partition:
             task, self._committing = self._committing, None
             await task
 
+    async def _write_position(self) -> None:
+        """Write down a position that passed only records without effect; until then a successor reads them again."""
+        await self._finish()
+        if self._deferred is not None:
+            work, self._deferred = self._deferred, None
+            self._uncommitted.append(())
+            await self._commit(work)
+
     async def _commit(self, work: Work) -> None:
         if self._epoch is None:
             raise Lost("Not the owner.")
-        work.partitions = self._partitions
+        work.partitions, work.expected = self._partitions, self._position.next
         await self._store.commit(self.slot, self._epoch, work)
         self._uncommitted.popleft()
         self._position = Position(work.next, work.number)
@@ -273,6 +290,7 @@ class Partition:
     def _back(self) -> None:
         self.handler.forget()
         self._ahead = self._position
+        self._deferred = None
 
     async def _next(self) -> Sequence[Any] | None:
         """The next batch from the position on, or None to leave; raises Reassigned, or what the commit under way raised."""
@@ -280,7 +298,7 @@ class Partition:
             if self._leaving:
                 return None
             if self._reassigned:
-                await self._finish()
+                await self._write_position()
                 raise Reassigned
             if self._committing is not None and self._committing.done():
                 await self._finish()
@@ -292,14 +310,18 @@ class Partition:
                     return records
                 continue
             self._wake.clear()
-            await self._awake()
+            if not await self._awake():
+                await self._write_position()
 
-    async def _awake(self) -> None:
+    async def _awake(self) -> bool:
+        """Wait for a delivery or the end of the commit under way; False when a deferred position waited long enough."""
         waiters: set[asyncio.Task[Any]] = {asyncio.create_task(self._wake.wait())}
         if self._committing is not None:
             waiters.add(self._committing)
         try:
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+            patience = DEFER_S if self._deferred is not None else None
+            done, _ = await asyncio.wait(waiters, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            return bool(done)
         finally:
             for waiter in waiters - {self._committing}:
                 waiter.cancel()
@@ -338,6 +360,7 @@ class Partition:
             self._committing.cancel()
         self._committing = None
         self._uncommitted.clear()
+        self._deferred = None
         self._epoch = None
         self.claimed.clear()
         if not self._leaving:  # else a new task of this process may have the partition already
@@ -372,14 +395,12 @@ class Partition:
             await asyncio.wait_for(self._wake.wait(), seconds)
 
     async def _tell(self) -> None:
-        """After a commit tell those who wait, and Kafka's tools, where we stand; many commits may be told as one."""
+        """Tell Kafka's tools now and then where we stand."""
         while True:
             await self._told.wait()
             self._told.clear()
-            at = self._position.next
-            with suppress(CaravanError, OSError):
-                await self._store.moved(self.slot, at)
-            await self._feed.hint(self.slot, at)
+            await self._feed.hint(self.slot, self._position.next)
+            await asyncio.sleep(HINT_S)
 
     @property
     def _name(self) -> str:

@@ -15,6 +15,7 @@ from streams.ids import milliseconds
 from streams.partitioner import partition_of
 
 MAX_AGE = timedelta(hours=24)  # between the making of a command's id and the broker's time of its record
+MAX_KEY = 1024  # bytes; Postgres indexes no more than 2.7 kB
 CORE_EVENTS = frozenset({"command_accepted", "command_rejected"})
 """What the core itself tells of a command that left no event of its domain."""
 
@@ -74,10 +75,15 @@ class EventReader:
 
     def read(self, record: Any) -> EventRecord:
         """Read one record; raises Unfit."""
-        envelope: EventEnvelope = _envelope(record, self._signed, decode_event)
+        envelope = self.envelope(record)
         if envelope.type in CORE_EVENTS:
             return EventRecord(record, envelope, None)
         return EventRecord(record, envelope, self._message.read(record, envelope))
+
+    def envelope(self, record: Any) -> EventEnvelope:
+        """Read only what stands around the event; raises Unfit."""
+        envelope: EventEnvelope = _envelope(record, self._signed, decode_event)
+        return envelope
 
 
 class _MessageReader:
@@ -104,6 +110,7 @@ class _MessageReader:
             key != envelope.aggregate_id
             or key.encode() != record.key
             or "/" in key
+            or len(record.key) > MAX_KEY
             or partition_of(record.key, self._partitions) != self._partition
         ):
             words = f"The record's key or partition is not that of its payload, {kind.key_field}={key!r}."
@@ -116,5 +123,5 @@ def _envelope(record: Any, signed: Callable[[Any], bool], decode: Callable[[byte
         raise Unfit("unsigned", "No signature by one of the platform's keys.")
     try:
         return decode(record.value)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:  # TypeError: a record without a value
         raise Unfit("undecodable", f"Not an envelope: {error}") from error

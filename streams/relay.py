@@ -68,7 +68,9 @@ class Relay:
             self._room.clear()
 
     async def room(self) -> None:
-        """Wait until the backlog is small enough to take more."""
+        """Wait until the backlog is small enough to take more; raises what ended the relay, if anything did."""
+        if self._task is not None and self._task.done():
+            self._task.result()
         await self._room.wait()
 
     async def drain(self, seconds: float) -> None:

@@ -2,12 +2,13 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from streams.agent import Evolve
+from streams.agent import Evolve, Reads
 from streams.decision import ROOT, State
 from streams.errors import CaravanError
 from streams.store import Stored
@@ -20,6 +21,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 class UnreadDocument(CaravanError):
     """A rule changed a document that `reads` had not named for this message."""
+
+
+class UnreadableDocument(CaravanError):
+    """A stored document is not what the table's State class says, or there is no such class."""
 
 
 def document_key(key: str, sub_key: str) -> str:
@@ -46,6 +51,7 @@ class Shard:
         self.partition = partition
         self._documents: dict[str, Document] = {}
         self._dirty: dict[str, Document] = {}
+        self._unreadable: dict[str, Exception] = {}
         self._pinned: deque[set[str]] = deque()
         self._bytes = 0
         self._limit = limit
@@ -56,28 +62,45 @@ class Shard:
         return {key for key in keys if key not in self._documents}
 
     def fill(self, keys: Collection[str], stored: Mapping[str, Stored]) -> None:
-        """Take loaded documents; a key that is not stored gets its initial state."""
+        """Take loaded documents; a key that is not stored gets its initial state.
+
+        One that cannot be read is missed by the messages that ask for it, and by no other.
+        """
+        self._unreadable.clear()
         for key in keys:
-            sub_key = key.partition("/")[2]
-            if row := stored.get(key):
-                state = self.table.decode(sub_key, row.data)
-                self._documents[key] = Document(state, row.version, row.version, moment(row.at))
-                self._bytes += len(row.data) + _DOCUMENT
+            row = stored.get(key)
+            try:
+                self._documents[key] = self._opened(key.partition("/")[2], row)
+            except (CaravanError, msgspec.MsgspecError, TypeError) as error:
+                self._unreadable[key] = error
             else:
-                self._documents[key] = Document(self.table.initial(sub_key))
-                self._bytes += _DOCUMENT
+                self._bytes += (len(row.data) if row else 0) + _DOCUMENT
+
+    def _opened(self, sub_key: str, row: Stored | None) -> Document:
+        if row is None:
+            return Document(self.table.initial(sub_key))
+        return Document(self.table.decode(sub_key, row.data), row.version, row.version, moment(row.at))
 
     def states(self, key: str, sub_keys: Iterable[str]) -> dict[str, State]:
-        """The states that a rule is given."""
+        """The states that a rule is given; raises UnreadableDocument."""
         documents = self._documents
-        found = {ROOT: documents[key].state}
-        for sub_key in sub_keys:
-            found[sub_key] = documents[document_key(key, sub_key)].state
+        try:
+            found = {ROOT: documents[key].state}
+            for sub_key in sub_keys:
+                found[sub_key] = documents[document_key(key, sub_key)].state
+        except KeyError as missing:
+            raise self._unread(*missing.args) from missing
         return found
 
     def root(self, key: str) -> Document:
-        """The document of the key itself."""
-        return self._documents[key]
+        """The document of the key itself; raises UnreadableDocument."""
+        try:
+            return self._documents[key]
+        except KeyError as missing:
+            raise self._unread(key) from missing
+
+    def _unread(self, key: str) -> UnreadableDocument:
+        return UnreadableDocument(f"{self.table.name} {key}: {self._unreadable.get(key)!r}")
 
     def put(self, key: str, changed: Mapping[str, State], sequence: int, at: datetime) -> None:
         """Take over what `evolve` changed; the root counts the events, whether or not it changed."""
@@ -119,8 +142,9 @@ class Shard:
 
     def close(self) -> None:
         """The partition is no longer here."""
+        if self.table.shards.get(self.partition) is self._documents:  # a new owner may be here already
+            del self.table.shards[self.partition]
         self.clear()
-        self.table.shards.pop(self.partition, None)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -128,6 +152,17 @@ class Shard:
         self._dirty.clear()
         self._pinned.clear()
         self._bytes = 0
+
+
+def documents_of(reads: Reads, messages: Iterable[Any]) -> set[str]:
+    """The documents that a batch asks for. A `reads` that raises does so again where its record is run and parked."""
+    wanted = set()
+    for message in messages:
+        key = message.key
+        wanted.add(key)
+        with suppress(Exception):
+            wanted.update([document_key(key, sub_key) for sub_key in reads(message)])
+    return wanted
 
 
 def evolved(evolve: Evolve, states: dict[str, State], event: Any) -> Mapping[str, State]:

@@ -125,6 +125,14 @@ class Work:
     rows: dict[Rows, list[tuple[Any, ...]]] = field(default_factory=dict)
     states: list[Stored] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
+    published: int = 0
+
+    @property
+    def effect(self) -> bool:
+        """Whether anything but the position would change, or went out already (`published` commands of a policy)."""
+        return bool(
+            self.results or self.outbox or self.rows or self.states or self.parked or self.duplicates or self.published
+        )
 
 
 class Store(Protocol):
@@ -162,8 +170,4 @@ class Store(Protocol):
 
     async def stopped(self, slot: Slot, why: str | None) -> None:
         """Write down why the owner stopped this partition (None: it runs)."""
-        ...
-
-    async def moved(self, slot: Slot, position: int) -> None:
-        """Tell those who wait that the position moved; best effort, after the commit."""
         ...

@@ -198,7 +198,6 @@ class MemoryStore:
     def __init__(self) -> None:
         """Empty."""
         self.schemas: defaultdict[str, _Schema] = defaultdict(_Schema)
-        self.moves: list[tuple[Slot, int]] = []
 
     async def start(self) -> None:
         """Nothing to connect."""
@@ -294,10 +293,6 @@ class MemoryStore:
     async def stopped(self, slot: Slot, why: str | None) -> None:
         """Write down why a partition stands still."""
         self.schemas[slot.domain].places[slot].stopped = why
-
-    async def moved(self, slot: Slot, position: int) -> None:
-        """Remember it for tests."""
-        self.moves.append((slot, position))
 
 
 class Told(NamedTuple):

@@ -144,13 +144,6 @@ class PostgresStore:
                     *slot[1:], why,
                 )  # fmt: skip
 
-    async def moved(self, slot: Slot, position: int) -> None:
-        """NOTIFY those who wait; after the commit, since inside the transaction it would make commits wait for each other."""
-        with understood():
-            async with self._read.acquire() as connection:
-                payload = f"{slot.domain}:{slot.agent}:{slot.partition}:{position}"
-                await connection.execute("SELECT pg_notify($1, $2)", f"{self._namespace}caravan", payload)
-
     async def keep_up(self) -> None:
         """Make the partitions of the inbox for the coming days; call it now and then. Raises Unavailable."""
         with understood():
@@ -167,7 +160,7 @@ class PostgresStore:
         if domain not in self._writers:
             async with self._read.acquire() as connection:
                 self._writers[domain] = await Writer.of(
-                    connection, self._schema(domain), schema_of(self._namespace, domain)
+                    connection, self._schema(domain), schema_of(self._namespace, domain), f"{self._namespace}caravan"
                 )
         return self._writers[domain]
 
