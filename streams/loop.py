@@ -235,8 +235,10 @@ class Partition:
     async def _finish(self) -> None:
         """Wait for the commit under way; raises what it raised."""
         if self._committing is not None:
-            task, self._committing = self._committing, None
-            await task
+            try:
+                await self._committing
+            finally:
+                self._committing = None
 
     async def _write_position(self) -> None:
         """Write down a position that passed only records without effect; until then a successor reads them again."""

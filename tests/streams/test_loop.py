@@ -64,7 +64,7 @@ async def test_a_repeat_that_only_the_inbox_remembers_is_dropped_and_others_go_o
 
 async def test_a_repeat_in_the_batch_behind_the_one_that_commits_is_dropped(rig: Rig) -> None:
     rig.decider()
-    await until(lambda: rig.owners[0].partition.claimed.is_set())
+    await until(rig.owners[0].partition.claimed.is_set)
     gate = rig.store.close("commit")
     first = rig.send(Add(account=A, amount=1))
     await until(lambda: rig.store.calls["commit"] == 1)
@@ -80,7 +80,7 @@ async def test_a_repeat_in_the_batch_behind_the_one_that_commits_is_dropped(rig:
 
 async def test_a_lost_delivery_is_sought_back_once_and_nothing_is_lost(rig: Rig) -> None:
     owner = rig.decider(size=5)
-    await until(lambda: owner.partition.claimed.is_set())
+    await until(owner.partition.claimed.is_set)
     seeks = len(owner.feed.seeks)
     owner.feed.lose.extend([False, True, False, False])
     await send(rig, *add(A, *range(40)))
@@ -90,7 +90,7 @@ async def test_a_lost_delivery_is_sought_back_once_and_nothing_is_lost(rig: Rig)
 
 async def test_a_delivery_lost_again_after_the_seek_is_no_gap_while_the_log_has_the_record(rig: Rig) -> None:
     owner = rig.decider(size=5)
-    await until(lambda: owner.partition.claimed.is_set())
+    await until(owner.partition.claimed.is_set)
     owner.feed.lose.extend([False, True, False, True, True])
     await send(rig, *add(A, *range(40)))
     assert rig.amounts(A) == list(range(40))
@@ -107,7 +107,7 @@ async def test_the_first_delivery_after_a_claim_may_be_lost_too(rig: Rig) -> Non
 
 async def test_what_was_fetched_before_the_last_seek_is_dropped(rig: Rig) -> None:
     owner = rig.decider(size=5)
-    await until(lambda: owner.partition.claimed.is_set())
+    await until(owner.partition.claimed.is_set)
     owner.feed.stale.extend([False, True, False])
     await send(rig, *add(A, *range(20)))
     assert rig.amounts(A) == list(range(20))
@@ -115,7 +115,7 @@ async def test_what_was_fetched_before_the_last_seek_is_dropped(rig: Rig) -> Non
 
 async def test_a_stale_delivery_is_no_reason_to_seek(rig: Rig) -> None:
     owner = rig.decider(size=5)
-    await until(lambda: owner.partition.claimed.is_set())
+    await until(owner.partition.claimed.is_set)
     await send(rig, *add(A, 0, 1))
     seeks = len(owner.feed.seeks)
     records = rig.broker.records(COMMANDS)
@@ -157,7 +157,7 @@ async def test_unread_records_deleted_while_it_works_stop_the_partition(rig: Rig
 
 async def test_a_partition_that_is_behind_is_paused_and_resumed(rig: Rig) -> None:
     owner = rig.decider(size=1)
-    await until(lambda: owner.partition.claimed.is_set())
+    await until(owner.partition.claimed.is_set)
     gate = rig.store.close("commit")
     for command in add(A, *range(30)):
         rig.send(command)
@@ -175,7 +175,7 @@ async def test_a_fenced_owner_drops_its_memory_and_claims_again(rig: Rig) -> Non
     first = rig.decider()
     await send(rig, *add(A, 1))
     second = rig.decider()
-    await until(lambda: second.partition.claimed.is_set())
+    await until(second.partition.claimed.is_set)
     await send(rig, *add(A, 10, 100))  # both are handed them
     assert rig.amounts(A) == [1, 10, 100]
     assert rig.totals() == {A: 111}
@@ -231,7 +231,7 @@ async def test_two_owners_for_long_lose_and_double_nothing(rig: Rig) -> None:
 async def test_an_owner_that_leaves_does_not_pause_its_successor_in_the_same_process(rig: Rig) -> None:
     """A partition that goes and comes back quickly has two tasks on one consumer for a moment."""
     old = rig.decider()
-    await until(lambda: old.partition.claimed.is_set())
+    await until(old.partition.claimed.is_set)
     gate = rig.store.close("commit")
     rig.send(Add(account=A, amount=1))
     await until(lambda: rig.store.calls["commit"] == 1)
@@ -239,9 +239,9 @@ async def test_an_owner_that_leaves_does_not_pause_its_successor_in_the_same_pro
     new = rig.decider()
     new.partition._feed = old.feed
     old.feed.readers[old.partition.slot].partition = new.partition
-    await until(lambda: new.partition.claimed.is_set())
+    await until(new.partition.claimed.is_set)
     gate.set()  # the old one is fenced now
-    await until(lambda: old.task.done())
+    await until(old.task.done)
     rig.send(Add(account=A, amount=2))
     await until(lambda: rig.place().next == 2)
     assert rig.amounts(A) == [1, 2]
@@ -268,7 +268,7 @@ async def test_a_commit_without_an_answer_that_was_not_applied_is_done_again(rig
 
 async def test_the_batch_prepared_behind_a_failed_one_is_dropped(rig: Rig) -> None:
     rig.decider(size=2)
-    await until(lambda: rig.owners[0].partition.claimed.is_set())
+    await until(rig.owners[0].partition.claimed.is_set)
     gate = rig.store.close("commit")
     for command in add(A, 1, 2, 4, 8):
         rig.send(command)
@@ -283,7 +283,7 @@ async def test_the_batch_prepared_behind_a_failed_one_is_dropped(rig: Rig) -> No
 
 async def test_a_transaction_begins_after_the_one_before_it_ended(rig: Rig) -> None:
     rig.decider(size=1)
-    await until(lambda: rig.owners[0].partition.claimed.is_set())
+    await until(rig.owners[0].partition.claimed.is_set)
     gate = rig.store.close("commit")
     for command in add(A, 1, 2, 3):
         rig.send(command)
@@ -322,7 +322,7 @@ async def test_an_id_that_comes_into_the_inbox_from_elsewhere_makes_it_claim_aga
 
 async def test_leaving_finishes_what_is_under_way(rig: Rig) -> None:
     owner = rig.decider(size=1)
-    await until(lambda: owner.partition.claimed.is_set())
+    await until(owner.partition.claimed.is_set)
     gate = rig.store.close("commit")
     rig.send(Add(account=A, amount=1))
     await until(lambda: rig.store.calls["commit"] == 1)
@@ -333,20 +333,11 @@ async def test_leaving_finishes_what_is_under_way(rig: Rig) -> None:
     assert rig.numbers() == [1]
 
 
-async def test_who_waits_is_told_of_each_move_and_kafka_of_the_position(rig: Rig) -> None:
+async def test_kafka_is_told_the_position(rig: Rig) -> None:
     owner = rig.decider()
     await send(rig, *add(A, 1, 2, 3))
     slot = owner.partition.slot
-    await until(lambda: rig.memory.moves[-1:] == [(slot, 3)])
     await until(lambda: owner.feed.hints[-1:] == [(slot, 3)])
-
-
-async def test_a_failure_to_tell_is_no_failure(rig: Rig) -> None:
-    rig.decider()
-    rig.store.always["moved"] = Unavailable("away")
-    await send(rig, *add(A, 1))
-    await send(rig, *add(A, 2))
-    assert rig.amounts(A) == [1, 2]
 
 
 async def test_records_do_not_pile_up(rig: Rig) -> None:
