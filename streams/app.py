@@ -80,6 +80,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await self.call_thread(self._hint, tp, offset)
 
     async def _hint(self, tp: TP, offset: int) -> None:
+        if self.app.rebalancing:
+            return  # aiokafka takes the refusal of a commit of the last generation as the loss of the new one, and rejoins as a stranger
         try:
             await self._ensure_consumer().commit({TopicPartition(*tp): OffsetAndMetadata(offset, "")})
         except (KafkaError, ValueError) as error:
