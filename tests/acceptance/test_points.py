@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from itertools import count, groupby
 from pathlib import Path
@@ -17,12 +17,16 @@ from tests.acceptance.checker import Observed, faults
 from tests.acceptance.children import Child
 from tests.acceptance.clients import Clients
 from tests.acceptance.model import answer
-from tests.acceptance.watch import COMMANDS, EVENTS, Watch
+from tests.acceptance.watch import COMMANDS, EVENTS, AtWork, Watch
 from topics.points import POINTS
 
 SEED, COUNT = 20, 5000
 WORKERS = 2
-KILLS = 2
+KILLS: Sequence[tuple[float, Callable[[AtWork], set[int]]]] = (
+    (1 / 3, lambda seen: seen.published),
+    (1 / 2, lambda seen: seen.waiting),
+)
+"""While which share of what is left is sent, and who is killed: who acts on events, then who decides commands."""
 ASKED = 300  # results that are compared over HTTP too; all are compared in the tables
 POLL_S = 0.1
 PATIENCE_S = 60.0
@@ -60,15 +64,21 @@ class Workers:
 
         await until(are_ready)
 
-    async def kill_at_work(self, watch: Watch) -> None:
-        """Kill one that has published commands and not yet committed its position, while commands wait for it."""
+    async def kill_at_work(self, watch: Watch, pick: Callable[[AtWork], set[int]]) -> None:
+        """Kill a worker when commands wait, and commands are published for which no position stands yet."""
+
+        async def at_work() -> AtWork | None:
+            seen = await watch.at_work()
+            return seen if seen.waiting and seen.published else None
+
         killed = None
         while killed is None:
             async with watch.slowed(EVENTS):
-                if await soon(watch.at_work, TRY_S):
+                if await soon(at_work, TRY_S):
                     async with watch.slowed(COMMANDS):
-                        pids = await soon(lambda: watch.at_work(behind=True), PATIENCE_S)
-                        killed = next(child for child in self._children if child.pid in pids)
+                        seen = await soon(at_work, PATIENCE_S)
+                        assert seen is not None, "the workers are idle"
+                        killed = next(child for child in self._children if child.pid in pick(seen))
                         killed.kill()
         self._children = [self._start() if child is killed else child for child in self._children]
 
@@ -95,9 +105,9 @@ async def test_every_command_has_its_effect_once_though_workers_are_killed(
         async with Watch(settings) as watch:
             await until(clients.served)
             await workers.ready()
-            for left in range(KILLS, 0, -1):
-                sending = asyncio.create_task(clients.send(1 / (left + 1)))
-                await workers.kill_at_work(watch)
+            for share, pick in KILLS:
+                sending = asyncio.create_task(clients.send(share))
+                await workers.kill_at_work(watch, pick)
                 await workers.ready()
                 await sending
             await clients.send(1)

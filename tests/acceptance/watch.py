@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,6 +18,15 @@ from topics.points import POINTS
 
 COMMANDS, EVENTS = "points.commands", "points.events"
 LATE_MS = 100  # how long a fetch waits for records
+
+
+class AtWork(NamedTuple):
+    """Process ids of workers."""
+
+    published: set[int]
+    """They have published commands that their position does not show."""
+    waiting: set[int]
+    """They have commands to decide."""
 
 
 class Watch:
@@ -74,22 +83,22 @@ class Watch:
         finally:
             await db.close()
 
-    async def at_work(self, *, behind: bool = False) -> set[int]:
-        """The workers that have published commands which their position does not show and (`behind`) have commands to decide."""
+    async def at_work(self) -> AtWork:
+        """Who is in the middle of something."""
         await self.catch_up()
         causes = {envelope["causation_id"] for _, envelope in self.envelopes(COMMANDS)}
         acted: defaultdict[int, int] = defaultdict(int)
         for partition, event in self.envelopes(EVENTS):
             if event["event_id"] in causes:
                 acted[partition] = event["number"]
-        waiting, published = set[int](), set[int]()
+        seen = AtWork(set(), set())
         for row in await self.positions():
             pid = int(row["owner"].rpartition(":")[2])
             if row["topic"] == COMMANDS and row["next"] < self._ends[COMMANDS, row["partition"]]:
-                waiting.add(pid)
+                seen.waiting.add(pid)
             if row["topic"] == EVENTS and row["number"] < acted[row["partition"]]:
-                published.add(pid)
-        return published & waiting if behind else published
+                seen.published.add(pid)
+        return seen
 
     async def drained(self) -> bool:
         """Whether every record was worked and nothing is left to send."""
