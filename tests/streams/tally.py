@@ -34,14 +34,14 @@ class Added(Event, topic=TALLY):
     how: How = "well"
 
 
-class Sum(State):
+class Sum(State, frozen=True):
     """An account."""
 
     total: int = 0
     entries: int = 0
 
 
-class Note(State):
+class Note(State, frozen=True):
     """The last note, under a sub-key."""
 
     text: str = ""
