@@ -1,4 +1,4 @@
-"""A platform of one process and no I/O: it runs the rules of points as the core does, and keeps everything for the test to see."""
+"""The rules of points, run one by one: a saga waits until the test carries it on by a step, which the kit does at once."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
@@ -91,7 +91,7 @@ class Platform:
         self._seq[event.key] += 1
         fact = Fact(
             event,
-            UUID(int=len(self.facts)),
+            str(UUID(int=len(self.facts))),
             event.key,
             self._seq[event.key],
             case.now,

@@ -1,0 +1,134 @@
+"""Points through the loop in memory: commands in, results, events, documents and rows out."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from agents.points.agent import POINTS_DECIDER, TRANSFERS
+from agents.points.rules import Account, Transfer
+from streams.contract import Command
+from streams.decision import ROOT
+from streams.personal import seal
+from streams.testing import Kit, user
+from topics.points import (
+    MAX_POINTS,
+    POINTS,
+    AwardPoints,
+    CreditTransfer,
+    HoldPoints,
+    PointsAwarded,
+    PointsSpendRejected,
+    SpendPoints,
+    TransferPoints,
+)
+
+
+@pytest.fixture
+def kit() -> Iterator[Kit]:
+    with Kit(POINTS_DECIDER, TRANSFERS) as kit:
+        yield kit
+
+
+def with_predecessors(contract: type[Command]) -> list[Command]:
+    """The examples of a command behind those that have to come before."""
+    earlier = [example for name in contract.after for example in with_predecessors(POINTS.commands[name])]
+    return [*earlier, *(contract.model_validate(example) for example in contract.examples)]
+
+
+@pytest.mark.parametrize("name", [name for name, contract in POINTS.commands.items() if contract.roles])
+def test_examples_are_accepted_after_those_they_name(kit: Kit, name: str) -> None:
+    contract = POINTS.commands[name]
+    assert contract.examples
+
+    assert {kit.send(command).status for command in with_predecessors(contract)} == {"accepted"}
+
+
+def test_a_transfer_is_accepted_when_it_arrived(kit: Kit) -> None:
+    kit.send(AwardPoints(user_id="ann", amount=10))
+    told = kit.send(TransferPoints(user_id="ann", transfer_id="t", to="bob", amount=6), actor=user("ann"))
+
+    assert told.status == "accepted"
+    assert [event.wire_name for event in told.events] == [
+        "points_transfer_started",
+        "points_transfer_received",
+        "points_transferred",
+    ]
+    assert kit.rows("balance") == [("ann", 4, 0), ("bob", 6, 0)]
+    assert [(row[0], row[3], row[4], row[5], row[6]) for row in kit.rows("ledger")] == [
+        ("ann", "awarded", "system:issued", "user:ann:available", 10),
+        ("ann", "sent", "user:ann:available", "system:transit", 6),
+        ("bob", "received", "system:transit", "user:bob:available", 6),
+    ]
+    assert kit.state("ann") == Account(available=4)
+    transfer = kit.state("ann", "transfer/t")
+    assert isinstance(transfer, Transfer)
+    assert transfer.status == "arrived"
+
+
+def test_a_transfer_that_comes_back_is_rejected_with_the_cause(kit: Kit) -> None:
+    kit.send(AwardPoints(user_id="ann", amount=10))
+    kit.send(AwardPoints(user_id="bob", amount=MAX_POINTS))
+    told = kit.send(TransferPoints(user_id="ann", transfer_id="t", to="bob", amount=6))
+
+    assert (told.status, told.code) == ("rejected", "balance_limit")
+    assert kit.rows("balance") == [("ann", 10, 0), ("bob", MAX_POINTS, 0)]
+    assert [row[3] for row in kit.rows("ledger") if row[0] == "ann"] == ["awarded", "sent", "returned"]
+
+
+def test_an_overspend_is_told_as_a_fact_with_what_there_is(kit: Kit) -> None:
+    kit.send(AwardPoints(user_id="ann", amount=10))
+    told = kit.send(SpendPoints(user_id="ann", amount=11), actor=user("ann"))
+
+    assert (told.status, told.code, told.details) == ("rejected", "insufficient", {"available": 10})
+    assert told.events == [PointsSpendRejected(user_id="ann", amount=11, available=10, code="insufficient")]
+    assert len(kit.rows("ledger")) == 1
+
+
+def test_a_source_is_rewarded_once_under_a_rule(kit: Kit) -> None:
+    award = AwardPoints(user_id="ann", amount=10, rule="first_quest", source="quest-1")
+    first, second = kit.send(award), kit.send(award)
+
+    assert first.events == [PointsAwarded(user_id="ann", amount=10, rule="first_quest", source="quest-1")]
+    assert (second.status, second.code) == ("rejected", "already_awarded")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        AwardPoints(user_id="ann", amount=1),
+        SpendPoints(user_id="bob", amount=1),
+        CreditTransfer(user_id="ann", transfer_id="t", sender="bob", amount=1),
+    ],
+)
+def test_what_a_user_may_not_issue_is_refused_by_the_agent_too(kit: Kit, command: Command) -> None:
+    told = kit.send(command, actor=user("ann"))
+
+    assert (told.status, told.code) == ("rejected", "forbidden")
+    assert kit.rows("ledger") == []
+
+
+def test_a_sealed_note_passes_unread_into_the_statements_of_both(kit: Kit) -> None:
+    note = seal("Happy birthday! " * 60, "ann", bytes(32))
+    body = f'{{"user_id": "ann", "transfer_id": "t", "to": "bob", "amount": 1, "note": "{note}"}}'
+    kit.send(AwardPoints(user_id="ann", amount=10))
+    told = kit.send(TransferPoints.from_topic(body.encode()))
+
+    assert told.status == "accepted"
+    assert [row[8] for row in kit.rows("ledger")] == [None, note, note]
+
+
+def test_the_events_alone_rebuild_documents_and_rows(kit: Kit) -> None:
+    for command in (
+        AwardPoints(user_id="ann", amount=50),
+        HoldPoints(user_id="ann", hold_id="h", amount=20),
+        TransferPoints(user_id="ann", transfer_id="t", to="bob", amount=5),
+        SpendPoints(user_id="ann", amount=99),
+    ):
+        kit.send(command)
+    live, rebuilt = kit.store.schemas[POINTS.domain], kit.rebuilt().schemas[POINTS.domain]
+
+    assert rebuilt.rows == live.rows
+    assert {key: stored.data for key, stored in rebuilt.states.items()} == {
+        key: stored.data for key, stored in live.states.items()
+    }
+    assert kit.state("ann", ROOT) == Account(available=25, held=20)
