@@ -44,6 +44,7 @@ logger.server.level = info
 logger.config.name = kafka.server.KafkaConfig
 logger.config.level = warn
 """
+# A killed broker comes back only when the session of its former self is over: half the usual time is enough here.
 # The working folder is the data folder: no path of the user's stands in a property, where a comma would split it.
 PROPERTIES = """\
 process.roles=broker,controller
@@ -66,6 +67,8 @@ share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=5000
 log.segment.bytes=268435456
 log.index.size.max.bytes=1048576
 log.cleaner.threads=1

@@ -20,7 +20,7 @@ from caravan.instance import Instance
 
 ROOT = Path(__file__).parents[2]
 CARAVAN = (sys.executable, "-m", "caravan")
-PATIENCE = 60.0  # s
+PATIENCE = 120.0  # s; a loaded machine is slow, and nobody waits for it in vain
 END = 10.0  # s in which everything must have ended
 DEAD_PROXY = "http://127.0.0.1:9"
 OFFLINE = dict.fromkeys(

@@ -25,7 +25,7 @@ def answer(url: str, token: str = "", body: dict[str, Any] | None = None, **head
     request.add_header("content-type", "application/json")
     if token:
         request.add_header("authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=30) as response:
         return json.load(response)
 
 
@@ -52,11 +52,11 @@ def test_the_whole_platform_by_one_command(data: Path, start: Start, free_port: 
     url = f"http://127.0.0.1:{free_port}"
     token = caravan("token", "--user", "root", "--role", "Admin", *folder).stdout.strip()
     second = caravan("up", *folder)
+    awarded = answer(f"{url}/v1/points/award_points", token, {"user_id": "u1", "amount": 5}, prefer="wait=20")
     (worker,) = workers_of(one)
     worker.kill()
     one.says("worker: ended with status -9")
     until(lambda: any(other.pid != worker.pid for other in workers_of(one)), "another worker runs")
-    awarded = answer(f"{url}/v1/points/award_points", token, {"user_id": "u1", "amount": 5}, prefer="wait=20")
     told = json.loads(caravan("status", "--json", *folder).stdout)
     shown = caravan("status", *folder).stdout
     family = one.family()
