@@ -193,7 +193,10 @@ def evolve(state: Documents, event: Any) -> Mapping[str, State]:
     account = _account(state[ROOT], event)
     if account is state[ROOT]:
         return {}
-    return {ROOT: account} | {name: _document(state[name], event) for name in reads(event)}
+    changed: dict[str, State] = {ROOT: account}
+    for name in reads(event):
+        changed[name] = _document(state[name], event)
+    return changed
 
 
 def _account(account: Account, event: Any) -> Account:

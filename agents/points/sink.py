@@ -4,7 +4,7 @@ The accounts are `user:<id>:available` and `user:<id>:held` of each user, and `s
 `system:transit`. A movement is written under the user whose event it is; both halves of a transfer pass through transit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -44,44 +44,41 @@ class BalanceRow(NamedTuple):
     held: int
 
 
-class Movement(NamedTuple):
-    """What an event moves, and for the statement what it was about."""
-
-    kind: str
-    debit: str
-    credit: str
-    reference: str | None
-    note: str | None = None
+Movement = tuple[str, str, str, str | None, str | None]
+"""Kind, debit, credit, and for the statement what it was about and the note."""
 
 
-def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
     """The movement and the balance after it; events that move nothing leave no rows."""
-    movement = _movement(fact.event)
+    event, key = fact.event, fact.key
+    movement = _movement(event, key)
     if movement is None:
-        return
+        return ()
     kind, debit, credit, reference, note = movement
-    yield LedgerRow(fact.key, fact.seq, fact.at, kind, debit, credit, fact.event.amount, reference, note)
     account = state[ROOT]
-    yield BalanceRow(fact.key, account.available, account.held)
+    return (
+        LedgerRow(key, fact.seq, fact.at, kind, debit, credit, event.amount, reference, note),
+        BalanceRow(key, account.available, account.held),
+    )
 
 
-def _movement(event: Any) -> Movement | None:
-    available, held = f"user:{event.user_id}:available", f"user:{event.user_id}:held"
+def _movement(event: Any, user: str) -> Movement | None:
+    available = f"user:{user}:available"
     match event:
         case PointsAwarded():
-            return Movement("awarded", ISSUED, available, event.source)
+            return "awarded", ISSUED, available, event.source, None
         case PointsSpent():
-            return Movement("spent", available, SPENT, event.reference)
+            return "spent", available, SPENT, event.reference, None
         case PointsHeld():
-            return Movement("held", available, held, event.hold_id)
+            return "held", available, f"user:{user}:held", event.hold_id, None
         case PointsHoldCaptured():
-            return Movement("captured", held, SPENT, event.hold_id)
+            return "captured", f"user:{user}:held", SPENT, event.hold_id, None
         case PointsHoldReleased():
-            return Movement("released", held, available, event.hold_id)
+            return "released", f"user:{user}:held", available, event.hold_id, None
         case PointsTransferStarted():
-            return Movement("sent", available, TRANSIT, event.transfer_id, event.note)
+            return "sent", available, TRANSIT, event.transfer_id, event.note
         case PointsTransferReceived():
-            return Movement("received", TRANSIT, available, event.transfer_id, event.note)
+            return "received", TRANSIT, available, event.transfer_id, event.note
         case PointsTransferReturned():
-            return Movement("returned", TRANSIT, available, event.transfer_id)
+            return "returned", TRANSIT, available, event.transfer_id, None
     return None

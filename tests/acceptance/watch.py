@@ -77,11 +77,11 @@ class Watch:
         """Meanwhile Postgres lets nobody move a position on this topic: what is under way stays under way."""
         db = await self._connected()
         try:
-            async with db.transaction():
-                await db.execute("SELECT FROM offsets WHERE topic = $1 FOR UPDATE", topic)
-                yield
+            await db.execute("BEGIN")
+            await db.execute("SELECT FROM offsets WHERE topic = $1 FOR UPDATE", topic)
+            yield
         finally:
-            await db.close()
+            await db.close()  # a worker that claims a partition may have ended it already
 
     async def at_work(self) -> AtWork:
         """Who is in the middle of something."""
