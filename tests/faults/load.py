@@ -49,7 +49,7 @@ class Load:
         """Nothing is connected before the first command."""
         self.signer = Signer(settings.signing_keys)
         self.acknowledged: set[str] = set()
-        self.tries = 0
+        self.refused = 0
         self._kafka = Kafka(settings)
         self._room = asyncio.Semaphore(AT_ONCE)
 
@@ -103,10 +103,10 @@ class Load:
         async with self._room:
             command_id, key, value, headers = self.record(order)
             while True:
-                self.tries += 1
                 try:
                     await self._kafka.publish(TOPIC, key, value, headers)
                 except (NotSent, SendUnknown):
+                    self.refused += 1
                     await asyncio.sleep(AGAIN_S)
                 else:
                     self.acknowledged.add(command_id)

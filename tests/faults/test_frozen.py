@@ -1,5 +1,7 @@
 """A worker frozen for longer than the session time-out, which another one replaces, and then woken."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 
 from tests.faults.ground import Ground, Worker
@@ -17,8 +19,9 @@ async def test_a_woken_worker_has_lost_its_claim(ground: Ground) -> None:
         frozen, held = await ground.decider()
         other = next(worker for worker in ground.workers if worker is not frozen)
         before = await ground.epochs()
-        async with ground.held_in_commit(frozen):
+        async with AsyncExitStack() as stack:
             async with ground.held_at_begin(frozen, held[0]):
+                await stack.enter_async_context(ground.held_in_commit(frozen))
                 frozen.freeze()
             await until(lambda: all_of(ground, other), "the other has all")
             await ground.goes_on()
