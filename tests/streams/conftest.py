@@ -14,6 +14,8 @@ def impatient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "PATIENCE_S", (0.001, 0.01))
         patch.setattr(loop, "STOPPED_S", 0.005)
+        patch.setattr(loop, "HINT_S", 0.001)
+        patch.setattr(loop, "DEFER_S", 0.01)
         patch.setattr(relay, "PATIENCE_S", (0.001, 0.01))
         patch.setattr(relay, "IDLE_S", 0.005)
         yield

@@ -97,9 +97,6 @@ class FaultyStore(Faults):
     async def stopped(self, slot: Slot, why: str | None) -> None:
         await self.through("stopped", self.inner.stopped, slot, why)
 
-    async def moved(self, slot: Slot, position: int) -> None:
-        await self.through("moved", self.inner.moved, slot, position)
-
 
 class FaultyBroker(Faults, MemoryBroker):
     """The broker in memory with faults at `append`, `bounds` and `read`; it tells the feeds of new records."""
