@@ -198,16 +198,16 @@ class Deciding:
         states = self.shard.states(key, self.decider.reads(message))
         decided = self._judge(command, states, now)
         facts = self._facts(command, decided.events, root.version, now)
-        changed: dict[str, Any] = {}
+        changes: list[Any] = []
         rows: list[Any] = []
         for fact in facts:
-            changed.update(evolved(self.decider.evolve, states, fact.event))
+            changes.append((fact.seq, evolved(self.decider.evolve, states, fact.event)))
             rows.extend(self.decider.project(fact, states))
         outgoing = _outgoing(command, self.slot.partition, facts, decided.outcome, root.version, now, work.number)
         kinds = [row.__rows__ for row in rows]
         # nothing below this line raises
-        if facts:
-            self.shard.put(key, changed, facts[-1].seq, now)
+        for seq, changed in changes:
+            self.shard.put(key, changed, seq, now)
         for kind, row in zip(kinds, rows, strict=True):
             work.rows.setdefault(kind, []).append(row)
         work.number = outgoing[-1].number

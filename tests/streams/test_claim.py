@@ -125,5 +125,3 @@ async def test_an_error_of_ours_ends_the_task_for_all_to_see(rig: Rig) -> None:
     await asyncio.wait([owner.task])
     assert isinstance(owner.task.exception(), ZeroDivisionError)
     rig.owners.remove(owner)
-
-

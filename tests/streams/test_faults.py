@@ -99,7 +99,9 @@ async def check(rig: Rig, sent: Sequence[Sent]) -> None:
     assert {(parked.key or b"").decode() for parked in rig.parked() if parked.holds} == held
     last = rig.place().number
     await until(lambda: len(set(rig.numbers())) == last)
-    assert list(dict.fromkeys(rig.numbers())) == list(range(1, last + 1)), "first appearances are in order, without a gap"
+    assert list(dict.fromkeys(rig.numbers())) == list(range(1, last + 1)), (
+        "first appearances are in order, without a gap"
+    )
     by_number: dict[int, str] = {}
     for event in rig.events():
         assert by_number.setdefault(event.number, str(event.event_id)) == str(event.event_id)

@@ -129,9 +129,10 @@ async def test_a_relay_far_behind_holds_up_the_decider(rig: Rig, monkeypatch: py
 
 async def test_a_relay_that_ended_ends_the_partition_for_all_to_see(rig: Rig) -> None:
     owner = rig.decider()
+    await until(owner.partition.claimed.is_set)
     rig.broker.before["append"].append(ZeroDivisionError("a bug"))
     rig.send(Add(account=A, amount=1))
-    await until(lambda: owner.handler.relay._task.done())  # type: ignore[attr-defined]
+    await until(owner.handler.relay._task.done)  # type: ignore[attr-defined]
     rig.send(Add(account=A, amount=2))
     await until(owner.task.done)
     assert isinstance(owner.task.exception(), ZeroDivisionError)
