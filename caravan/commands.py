@@ -76,8 +76,8 @@ def api(folder: Path, host: str, port: int) -> None:
     from api.app import create_app
     from caravan.instance import claim_port
 
-    claim_port(host, port, "the edge", "choose another with --port")
     edge = create_app(settings(folder))
+    claim_port(host, port, "the edge", "choose another with --port")
     uvicorn.run(
         edge, host=host, port=port, loop="uvloop", http="httptools", access_log=False, timeout_graceful_shutdown=3
     )

@@ -11,6 +11,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import time
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from caravan.instance import LOOPBACK, Instance, claim_port
 
 ROLE = "caravan"  # owner of the database of the same name
 STAMP = "caravan.instance"
+OWNER = "caravan.folder"  # the data folder that a cluster belongs to
 OUTSIDE = Path("/var/lib/caravan")  # for what the unprivileged user could not reach at its place
 UNPRIVILEGED = ("caravan", "postgres", "nobody")  # the first that exists, when we are root
 NEED = 512 << 20  # bytes free before the first start
@@ -93,6 +95,7 @@ class Postgres:
         """The job of `prepare` went well: the cluster gets its name only now, so a half-made one never counts."""
         self._secret_file.unlink()
         (self.part / STAMP).write_text(self.instance.run.instance + "\n")
+        (self.part / OWNER).write_text(str(self.instance.folder))
         self.part.rename(self.instance.cluster)
 
     @property
@@ -170,6 +173,10 @@ class Postgres:
         run.cluster = "postgres"
         if self.user is not None and not reachable(self.instance.folder, self.user):
             _shared_folder(OUTSIDE)
+            for cluster in orphans():
+                say(
+                    f"caravan: {cluster} is the database of a data folder that is gone; to free its space: rm -r '{cluster}'"
+                )
             run.cluster = str(OUTSIDE / hashlib.sha256(run.instance.encode()).hexdigest()[:16])
         self.instance.save()
 
@@ -197,6 +204,17 @@ class Postgres:
             env={"PGPASSWORD": run.postgres_password, "PGCONNECT_TIMEOUT": "3"},
         )
         return done.stdout.strip() if done.returncode == 0 else None
+
+
+def orphans() -> list[Path]:
+    """Clusters outside whose data folder was removed: what cannot be told from a disk that is not mounted is not deleted."""
+    owners = [(file.parent, Path(file.read_text())) for file in OUTSIDE.glob(f"*/{OWNER}")]
+    return sorted(cluster for cluster, folder in owners if not (folder / "run.json").exists())
+
+
+def say(line: str) -> None:
+    """A word beside what a command prints."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def unprivileged() -> User:

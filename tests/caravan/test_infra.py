@@ -204,12 +204,24 @@ def test_a_first_start_without_network_says_so(data: Path, tmp_path: Path) -> No
     assert "the first start needs the network; check the connection or HTTPS_PROXY" in line
 
 
-def test_a_folder_on_a_disk_without_room_is_refused(data: Path) -> None:
-    """Looked at before anything is written: here a device that never has room."""
-    done = caravan("infra", "--data-dir", "/proc/self/data")
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    """As where a file of that name is."""
+    done = caravan("infra", "--data-dir", "/dev/null/data")
 
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "/dev/null" in done.stderr
+
+
+@pytest.mark.req("SR002")
+def test_a_private_folder_works_too(data: Path, start: Start) -> None:
+    """Root's Postgres runs as another user, who cannot enter it: then the cluster lies elsewhere, and no mode is changed."""
+    data.parent.chmod(0o700)
+    one = start("infra", "--data-dir", str(data))
+    one.says(READY)
+    postgres = next(process for process in one.family() if process.name() == "postgres")
+
+    assert data.parent.stat().st_mode & 0o777 == 0o700
+    assert postgres.uids().real != 0
 
 
 def test_the_jars_are_pinned() -> None:

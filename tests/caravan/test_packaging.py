@@ -157,6 +157,7 @@ def test_a_fresh_checkout_runs_for_us_and_for_an_ordinary_user(folders: Callable
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     home.mkdir()
+    place.chmod(0o755 if user == "nobody" else 0o700)  # as root, Postgres' user then reaches neither folder nor .venv
     become: list[str] = []
     if user == "nobody" and os.geteuid() == 0:
         subprocess.run(["chown", "-R", "nobody", str(place)], check=True)
@@ -164,9 +165,10 @@ def test_a_fresh_checkout_runs_for_us_and_for_an_ordinary_user(folders: Callable
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or "python3"
     steps = f"""
         cd '{folder}' && make setup PYTHON={python} && make setup
+        export CARAVAN_DATA_DIR='{place / "data"}'
         .venv/bin/python -m caravan infra & child=$!
         trap 'kill $child; wait $child' EXIT
-        until grep -sq made .caravan/run.json && .venv/bin/python -m caravan migrate; do sleep 0.5; kill -0 $child || exit 1; done
+        until grep -sq made "$CARAVAN_DATA_DIR/run.json" && .venv/bin/python -m caravan migrate; do sleep 0.5; kill -0 $child || exit 1; done
     """
     done = subprocess.run(
         [*become, "sh", "-c", steps], env=clean({"HOME": str(home)}), capture_output=True, text=True, check=False
