@@ -106,7 +106,7 @@ class Command(Message):
     Class arguments: `topic`; `key` (default: the topic's); `roles`, the lowest roles that may issue it; `owner`, the field that must
     equal the caller's id unless the caller is an Admin; `services`, the domains whose policies may issue it
     (a command for services alone has no route); `examples`, payloads that are accepted on an empty platform once the
-    examples of the commands named in `after` were; `version`.
+    examples of the commands named in `after` were, and theirs before them; `version`.
     """
 
     roles: ClassVar[tuple[str, ...]] = ()

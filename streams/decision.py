@@ -14,7 +14,7 @@ ROOT = ""
 class State(msgspec.Struct, frozen=True):
     """Base of the documents that a table keeps, one per key or sub-key.
 
-    Subclass it with typed fields that all have defaults: the state of an unseen key is `Subclass()`. Change it with
+    Subclass it (`class Account(State, frozen=True)`) with typed fields that all have defaults: the state of an unseen key is `Subclass()`. Change it with
     `msgspec.structs.replace`.
     """
 

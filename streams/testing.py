@@ -337,14 +337,14 @@ class Kit:
     ) -> Told:
         """Publish a command, run everything that follows, and tell what became of it."""
         command_id = command_id or uuid7(int(self.clock.now().timestamp() * 1000))
-        before = len(self.events())
+        ends = self._ends()
         key, value = command_record(command, command_id=command_id, issued_at=at or self.clock.now(), actor=actor)
         self._runner.run(self._publish(key, value))
         result = self.result(command_id)
         if result is None:
-            return Told("parked", None, {}, self.events()[before:])
+            return Told("parked", None, {}, self.events(ends))
         details = json.loads(result.details)["details"] if result.details else {}
-        return Told(result.status, result.code, details, self.events()[before:])
+        return Told(result.status, result.code, details, self.events(ends))
 
     def settle(self) -> None:
         """Run until nothing is left to do, after records were put onto a topic by hand."""
@@ -354,13 +354,14 @@ class Kit:
         """The result of a command, None while there is none."""
         return self.store.schemas[self.topic.domain].results.get(command_id)
 
-    def envelopes(self) -> list[EventEnvelope]:
-        """All events on the topic, in the order of number per partition."""
-        return [decode_event(record.value or b"") for record in self.broker.records(self.topic.events_topic)]
+    def envelopes(self, since: Sequence[int] = ()) -> list[EventEnvelope]:
+        """All events on the topic, or those from the offsets `since`, in the order of number per partition."""
+        records = self.broker.records(self.topic.events_topic)
+        return [decode_event(r.value or b"") for r in records if not since or r.offset >= since[r.partition]]
 
-    def events(self) -> list[Event]:
+    def events(self, since: Sequence[int] = ()) -> list[Event]:
         """The events of the domain in the order in which they occurred."""
-        own = [envelope for envelope in self.envelopes() if envelope.type in self.topic.events]
+        own = [envelope for envelope in self.envelopes(since) if envelope.type in self.topic.events]
         own.sort(key=lambda envelope: (envelope.occurred_at, envelope.hops, envelope.aggregate_seq))
         return [self.topic.events[envelope.type].from_topic(bytes(envelope.payload)) for envelope in own]
 
@@ -403,6 +404,9 @@ class Kit:
         partition = Partition(slot, handler, store=store, log=self.broker, feed=self.broker, owner="kit")
         self.broker.join(slot, partition)
         self._tasks.append((partition, handler, asyncio.create_task(partition.run())))
+
+    def _ends(self) -> list[int]:
+        return [self.broker.end(self.topic.events_topic, number) for number in range(self.topic.partitions)]
 
     async def _publish(self, key: bytes, value: bytes) -> None:
         topic = self.topic.commands_topic
