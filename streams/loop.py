@@ -332,7 +332,12 @@ class Partition:
         """The part of a delivery that follows on; a hole is never stepped over without looking."""
         expected = self._ahead.next
         records = delivery.records
-        if delivery.generation < self._generation or records[-1].offset < expected:
+        if delivery.generation < self._generation:
+            return None
+        if records[0].offset < expected and delivery.generation == self._generation:
+            self._reassigned = True  # nobody sought: a client goes back when the log ends before its place. Look at it again
+            return None
+        if records[-1].offset < expected:
             return None
         if records[0].offset < expected:
             return [record for record in records if record.offset >= expected]
