@@ -50,6 +50,19 @@ class Own:
         self.part.start()
         await asyncio.to_thread(self.part.wait)
 
+    def copy(self, name: str) -> None:
+        """Keep its data, while it does not run, under a name."""
+        shutil.copytree(self._data, self._data.with_name(name))
+
+    def put_back(self, name: str) -> None:
+        """Replace its data, while it does not run, by a copy."""
+        shutil.rmtree(self._data)
+        shutil.copytree(self._data.with_name(name), self._data)
+
+    @property
+    def _data(self) -> Path:
+        return self.instance.folder / self.part.name
+
     def __enter__(self) -> Self:
         """It runs."""
         return self

@@ -18,7 +18,7 @@ COMMANDS, EVENTS = POINTS.commands_topic, POINTS.events_topic
 PARTITIONS = range(POINTS.partitions)
 LATE_MS = 100  # how long a fetch waits for records
 POLL_S = 0.05
-PATIENCE_S = 60
+PATIENCE_S = 25
 AWAY = (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
