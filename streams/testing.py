@@ -10,10 +10,12 @@
 
 import asyncio
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
@@ -35,6 +37,7 @@ from streams.store import BadData, Claim, Duplicate, Lost, Outgoing, Parked, Res
 
 ADMIN = Actor("user", "admin", "Admin")
 SIGNER = Signer([("test", b"0123456789abcdef")])
+_STORABLE = re.compile("[^\\x00\\ud800-\\udfff]*")
 DELIVERY = 500  # records that the broker hands over at most at once
 
 
@@ -246,8 +249,9 @@ class MemoryStore:
         ids = [result.command_id for result in work.results]
         if len(set(ids)) != len(ids) or any(command_id in schema.results for command_id in ids):
             raise Duplicate("An id of the batch is in the inbox.")
-        if any("\0" in value for rows in work.rows.values() for row in rows for value in row if isinstance(value, str)):
-            raise BadData("22021: invalid byte sequence: 0x00")
+        keys = ((state.key,) for state in work.states)
+        for value in chain.from_iterable(chain(*work.rows.values(), work.results, work.settled, keys)):
+            _check_storable(value)
         for state in work.states:
             stored = schema.states.get(state.key)
             if (stored.version if stored else 0) != state.replaces:
@@ -293,6 +297,14 @@ class MemoryStore:
     async def stopped(self, slot: Slot, why: str | None) -> None:
         """Write down why a partition stands still."""
         self.schemas[slot.domain].places[slot].stopped = why
+
+
+def _check_storable(value: Any) -> None:
+    """What Postgres does not take is not taken here; raises BadData. (CHECKs and the types of columns only Postgres knows.)"""
+    if isinstance(value, str) and not _STORABLE.fullmatch(value):
+        raise BadData("22021: invalid byte sequence")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise BadData("22003: bigint out of range")
 
 
 class Told(NamedTuple):

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import asyncpg
+
 from sinks.postgres.faults import DRIVER
 from sinks.postgres.names import literal, quoted
 from streams.sink import Rows
-from streams.store import Lost, Parked, Slot, Stored, Work
+from streams.store import Lost, Parked, Slot, Stored, Unavailable, Work
 
 TRANSACTION_S = 30  # longer than any batch takes; a session that is stuck is ended by Postgres
 FEW = 64  # rows up to which an INSERT is cheaper than a COPY
@@ -53,6 +55,8 @@ class Writer:
             raise
         try:
             await connection.execute(self._commit_statement(slot, work.next))
+        except asyncpg.IntegrityConstraintViolationError:  # a deferred constraint: rolled back, and the record's fault
+            raise
         except DRIVER as error:
             raise Lost(f"The COMMIT got no answer ({error!r}).") from error
 
@@ -162,7 +166,12 @@ class Writer:
 
     def _insert(self, table: str, columns: Sequence[str], alias: str = "") -> str:
         """INSERT of many rows, given as one array a column."""
-        arrays = ", ".join(f"${n}::{self._types[table, column]}[]" for n, column in enumerate(columns, 1))
+        types = [self._types.get((table, column)) for column in columns]
+        if None in types:
+            raise Unavailable(
+                f"{table} has no column {columns[types.index(None)]}; migrate, then start the worker again."
+            )
+        arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, 1))
         into = f"{quoted(self._schema)}.{quoted(table)}" + (f" AS {alias}" if alias else "")
         return f"INSERT INTO {into} ({_list(columns)}) SELECT * FROM unnest({arrays})"
 

@@ -67,11 +67,15 @@ class PostgresStore:
         with understood():
             async with self._as_domain(self._write, slot) as (connection, schema):
                 taking = asyncio.create_task(self._take(connection, schema, slot, owner, held))
-                while not taking.done():
-                    await asyncio.wait([taking], timeout=WAIT_S)
-                    if not taking.done():
-                        await self._end_blockers(connection.get_server_pid())
-                row = await taking
+                try:
+                    while not taking.done():
+                        await asyncio.wait([taking], timeout=WAIT_S)
+                        if not taking.done():
+                            await self._end_blockers(connection.get_server_pid())
+                    row = await taking
+                finally:  # given up: the connection must be quiet before its transaction is rolled back
+                    taking.cancel()
+                    await asyncio.wait([taking])
                 holds = await connection.fetchval(
                     f"SELECT EXISTS (SELECT FROM {schema}.parked WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds)",
                     *slot[1:],

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from streams import loop, relay
+from streams import deciding, loop, relay
 from tests.streams.rig import Rig
 
 
@@ -15,6 +15,8 @@ def impatient() -> Iterator[None]:
         patch.setattr(loop, "PATIENCE_S", (0.001, 0.01))
         patch.setattr(loop, "STOPPED_S", 0.005)
         patch.setattr(loop, "HINT_S", 0.001)
+        patch.setattr(loop, "DRAIN_S", 0.05)
+        patch.setattr(deciding, "DRAIN_S", 0.05)
         patch.setattr(loop, "DEFER_S", 0.01)
         patch.setattr(relay, "PATIENCE_S", (0.001, 0.01))
         patch.setattr(relay, "IDLE_S", 0.005)
