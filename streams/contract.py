@@ -87,7 +87,8 @@ class Message(BaseModel):
     @property
     def key(self) -> str:
         """The aggregate id: the key of the record that carries this message."""
-        return str(getattr(self, self.key_field))
+        key = getattr(self, self.key_field)
+        return key if type(key) is str else str(key)
 
     @classmethod
     def from_topic(cls, payload: bytes) -> Self:

@@ -175,7 +175,7 @@ class Deciding:
         return fresh
 
     async def _load(self, commands: list[CommandRecord]) -> None:
-        wanted = documents_of(self.decider.reads, [command.message for command in commands])
+        wanted = documents_of(self.decider.reads, [(c.envelope.aggregate_id, c.message) for c in commands])
         if missing := self.shard.missing(wanted):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
 

@@ -93,7 +93,7 @@ class Folding:
         return events
 
     async def _load(self, events: list[EventRecord]) -> None:
-        wanted = documents_of(self.decider.reads, [event.message for event in events if event.message])
+        wanted = documents_of(self.decider.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
         if missing := self.shard.missing(wanted):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
 

@@ -48,10 +48,15 @@ class KafkaUrl:
         security = query.get("security", "SASL_PLAINTEXT" if login else "PLAINTEXT").upper()
         if security not in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
             raise SettingsError("CARAVAN_KAFKA: security is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
+        mechanism = query.get("mechanism", "PLAIN").upper()
+        if mechanism not in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
+            raise SettingsError("CARAVAN_KAFKA: mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")
+        if security.startswith("SASL") and not (user and password):
+            raise SettingsError(f"CARAVAN_KAFKA: {security} needs user:password@ before the hosts.")
         return cls(
             tuple(host if ":" in host else f"{host}:9092" for host in hosts.split(",")),
             security,
-            query.get("mechanism", "PLAIN"),
+            mechanism,
             unquote(user) or None,
             unquote(password) or None,
             query.get("cafile"),
@@ -96,7 +101,10 @@ class Kafka:
         try:
             await self._producer("publish")
         except OSError as error:
-            raise CaravanError(f"Kafka is away at {', '.join(self._client['bootstrap_servers'])}: {error}") from error
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> CaravanError:
+        return CaravanError(f"Kafka is away at {', '.join(self._client['bootstrap_servers'])}: {error}")
 
     async def stop(self) -> None:
         """Close every client; what was acknowledged stays."""
@@ -119,8 +127,12 @@ class Kafka:
         for topic in topics:
             wanted[topic.commands_topic] = (topic.partitions, {"message.timestamp.type": "LogAppendTime"})
             wanted[topic.events_topic] = (topic.partitions, {})
-        admin = await self._administrator()
-        there = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics() if not t["error_code"]}
+        try:
+            admin = await self._administrator()
+            described = await admin.describe_topics()
+        except (KafkaError, OSError) as error:
+            raise self._away(error) from error
+        there = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
         missing = []
         for name, (count, config) in wanted.items():
             actual = there.get(self._namespace + name)

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -154,14 +153,16 @@ class Shard:
         self._bytes = 0
 
 
-def documents_of(reads: Reads, messages: Iterable[Any]) -> set[str]:
-    """The documents that a batch asks for. A `reads` that raises does so again where its record is run and parked."""
+def documents_of(reads: Reads, messages: Iterable[tuple[str, Any]]) -> set[str]:
+    """The documents that a batch of (key, message) asks for. A `reads` that raises does so again where its record is run and parked."""
     wanted = set()
-    for message in messages:
-        key = message.key
+    for key, message in messages:
         wanted.add(key)
-        with suppress(Exception):
-            wanted.update([document_key(key, sub_key) for sub_key in reads(message)])
+        try:
+            for sub_key in reads(message):
+                wanted.add(document_key(key, sub_key))
+        except Exception:  # noqa: BLE001, S110 - told where the record is run
+            pass
     return wanted
 
 

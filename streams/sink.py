@@ -45,7 +45,7 @@ Project = Callable[[Fact, Mapping[str, State]], Iterable[Any]]
 """Called once per event, with the state after it; the returned rows go into the same transaction."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """A view's table: appended to (no `key`), or upserted so that the last row of a key stands."""
 
