@@ -54,7 +54,7 @@ def store(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def tables(store: Any, namespace: str) -> Any:
-    """`await tables(name)` gives the rows of a view's table, sorted."""
+    """Give the rows of a view's table, sorted."""
 
     async def rows(name: str) -> list[tuple[Any, ...]]:
         if isinstance(store, MemoryStore):
@@ -68,7 +68,7 @@ def tables(store: Any, namespace: str) -> Any:
 
 @pytest.fixture
 def places(store: Any, namespace: str) -> Any:
-    """`await places()` gives the one offsets row of `tally`."""
+    """Give the one offsets row of `tally`."""
 
     async def place() -> dict[str, Any]:
         if isinstance(store, MemoryStore):
@@ -82,7 +82,7 @@ def places(store: Any, namespace: str) -> Any:
 
 @pytest.fixture
 def outcomes(store: Any, namespace: str) -> Any:
-    """`await outcomes(command_id)` gives status, code and details of a result."""
+    """Give status, code and details of a result."""
 
     async def outcome(command_id: UUID) -> tuple[Any, ...]:
         if isinstance(store, MemoryStore):
