@@ -108,6 +108,7 @@ class Consumer(driver.Consumer):
         if not records or self.should_stop or not self.flow_active:
             return
         for tp, delivery in records.items():
+            self._read_offset.pop(tp, None)  # Faust would drop what it has read, and a seek goes back to just that
             if active is None or tp in active:
                 yield tp, self._to_message(TP(*tp), delivery)
 
