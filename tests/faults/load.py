@@ -13,7 +13,8 @@ from streams.contract import Command
 from streams.envelope import Actor, Signer
 from streams.ids import uuid7
 from streams.kafka import Kafka
-from streams.log import NotSent, SendUnknown
+from streams.log import Entry, NotSent, SendUnknown
+from streams.partitioner import partition_of
 from streams.producer import command_record, signed
 from streams.settings import Settings
 from topics.points import POINTS, AwardPoints
@@ -64,6 +65,14 @@ class Load:
     async def send(self, orders: Iterable[Order]) -> list[str]:
         """Publish them all, those of one key in their order; their ids."""
         return await asyncio.gather(*(self._send(order) for order in orders))
+
+    async def heap(self, user: str, number: int) -> None:
+        """So many awards for one user at once, in large batches."""
+        records = [self.record(order) for order in awards([user], number)]
+        partition = partition_of(user.encode(), POINTS.partitions)
+        groups = [[Entry(record.key, record.value, record.headers)] for record in records]
+        await self._kafka.append(TOPIC, partition, groups)
+        self.acknowledged.update(record.id for record in records)
 
     @asynccontextmanager
     async def steady(self, seed: int) -> AsyncIterator[None]:
