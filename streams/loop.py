@@ -335,7 +335,7 @@ class Partition:
         if delivery.generation < self._generation:
             return None
         if records[0].offset < expected and delivery.generation == self._generation:
-            self._reassigned = True  # nobody sought: a client goes back when the log ends before its place. Look at it again
+            self._reassigned = True  # nobody sought: a client goes back when the log ends before its place
             return None
         if records[-1].offset < expected:
             return None
