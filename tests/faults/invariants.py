@@ -182,7 +182,9 @@ def _documents(seen: Seen) -> Iterator[str]:
         account = json.loads(seen.documents[user]["data"]) if user in seen.documents else {}
         if (account.get("available"), account.get("held")) != (available, held):
             yield f"the table has {account} for {user}, the balance is {available}, {held}"
-    told = Counter(json.loads(v.value)["aggregate_id"] for records in seen.events.values() for v in _domain_events(records))
+    told = Counter(
+        json.loads(v.value)["aggregate_id"] for records in seen.events.values() for v in _domain_events(records)
+    )
     for user, number in told.items():
         if seen.documents[user]["version"] != number:
             yield f"the document of {user} has version {seen.documents[user]['version']} after {number} events"

@@ -18,7 +18,7 @@ COMMANDS, EVENTS = POINTS.commands_topic, POINTS.events_topic
 PARTITIONS = range(POINTS.partitions)
 LATE_MS = 100  # how long a fetch waits for records
 POLL_S = 0.05
-PATIENCE_S = 25
+PATIENCE_S = 60
 AWAY = (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -100,7 +100,9 @@ class Outside:
         # The positions were read before the ends: where they are equal, nothing came in between.
         next_of = {(row["topic"], row["partition"]): row["next"] for row in rows}
         reached = [
-            next_of.get((topic, n), 0) == len(self.records(topic, n)) for topic in (COMMANDS, EVENTS) for n in PARTITIONS
+            next_of.get((topic, n), 0) == len(self.records(topic, n))
+            for topic in (COMMANDS, EVENTS)
+            for n in PARTITIONS
         ]
         told = [self.last_number(row["partition"]) >= row["number"] for row in rows if row["topic"] == COMMANDS]
         return all(reached) and all(told)

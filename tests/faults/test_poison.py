@@ -42,7 +42,7 @@ async def test_poison_parks_its_record_and_the_followers_of_its_key_only(ground:
     await worker.leave()
     ground.start_worker(code=code)
     for user, ids in held.items():
-        ids += await ground.load.send(on(user, 3))
+        ids.extend(await ground.load.send(on(user, 3)))
     good += await ground.load.send(orders(2, 100))
     await ground.settle()
 
