@@ -75,12 +75,12 @@ def subject_of(sealed: str) -> str:
 
 
 def unseal(sealed: str, key: bytes | None) -> str | None:
-    """Decrypt with the subject's key; None when the key is destroyed or another."""
+    """Decrypt with the subject's key; None when the key is destroyed or another, or this was never sealed."""
     if key is None:
         return None
-    _, subject, data = sealed.split(".")
-    raw = urlsafe_b64decode(data)
     try:
+        _, subject, data = sealed.split(".")
+        raw = urlsafe_b64decode(data)
         return AESGCM(key).decrypt(raw[:_NONCE], raw[_NONCE:], urlsafe_b64decode(subject)).decode()
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         return None

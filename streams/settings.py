@@ -73,6 +73,9 @@ def _keys(text: str) -> tuple[tuple[str, bytes], ...]:
         keys = tuple((key_id, bytes.fromhex(secret)) for key_id, secret in pairs)
     except ValueError:
         keys = ()
-    if not keys or any(len(secret) < 16 for _, secret in keys):
-        raise SettingsError("CARAVAN_SIGNING_KEYS: give id:hex pairs, separated by commas, each of at least 16 bytes.")
+    ids = {key_id for key_id, _ in keys}
+    if not ids or "" in ids or len(ids) < len(keys) or any(len(secret) < 16 for _, secret in keys):
+        raise SettingsError(
+            "CARAVAN_SIGNING_KEYS: give id:hex pairs, separated by commas, each id once, each key of at least 16 bytes."
+        )
     return keys

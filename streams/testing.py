@@ -13,6 +13,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -144,10 +145,14 @@ class MemoryBroker:
         self._topics[topic][partition].append(
             MemoryRecord(topic, partition, offset, milliseconds, key, value, tuple(headers))
         )
-        for slot in self._readers:
-            if (slot.topic, slot.partition) == (topic, partition):
-                asyncio.get_running_loop().call_soon(self._deliver, slot)
+        with suppress(RuntimeError):  # put there by hand, outside the loop: `deliver` hands it over
+            asyncio.get_running_loop().call_soon(self.deliver)
         return offset
+
+    def deliver(self) -> None:
+        """Hand over what there is."""
+        for slot in self._readers:
+            self._deliver(slot)
 
     def _deliver(self, slot: Slot) -> None:
         reader = self._readers[slot]
@@ -427,6 +432,7 @@ class Kit:
 
     async def _settle(self) -> None:
         quiet = 0
+        self.broker.deliver()
         while quiet < 3:  # an append made in the last round shows in the next
             await asyncio.sleep(0)
             for _, _, task in self._tasks:

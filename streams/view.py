@@ -66,7 +66,7 @@ class Paging:
             return cls(None, limit)
         try:
             return cls(json.loads(base64.urlsafe_b64decode(cursor.encode())), limit)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadCursor(BadCursor.__doc__) from error
 
     def page(self, items: Sequence[T], position: Callable[[T], Any]) -> Page[T]:
