@@ -4,11 +4,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from streams import loop
 from streams.agent import Policy
 from streams.contract import Command
 from streams.envelope import MAX_HOPS, Actor, decode_command
 from streams.errors import ContractError
 from streams.sink import Fact
+from streams.store import Unavailable
 from tests.streams.rig import COMMANDS, EVENTS, Rig, until
 from tests.streams.tally import ECHO, TALLY, A, Add, Added, B, account
 
@@ -138,6 +140,45 @@ async def test_kafka_away_delays_a_policy_and_doubles_nothing(rig: Rig) -> None:
     await rig.quiet()
     await until(lambda: rig.amounts(OTHER))
     assert rig.amounts(OTHER) == [1]
+
+
+async def test_a_position_that_passed_nothing_is_written_now_and_then(rig: Rig) -> None:
+    rig.decider()
+    owner = rig.policy()
+    rig.send(Add(account=A, amount=1))
+    await until(lambda: rig.schema.places[owner.partition.slot].next == 1)
+
+
+@pytest.mark.parametrize("leaving", [True, False])
+async def test_a_position_that_passed_nothing_is_written_before_it_is_given_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, leaving: bool
+) -> None:
+    monkeypatch.setattr(loop, "DEFER_S", 3600.0)
+    rig.decider()
+    owner = rig.policy()
+    rig.send(Add(account=A, amount=1))
+    await rig.quiet()
+    assert owner.partition._deferred is not None
+    if leaving:
+        await owner.leave()
+    else:
+        owner.partition.reassign()
+    await until(lambda: rig.schema.places[owner.partition.slot].next == 1)
+
+
+async def test_a_position_that_passed_nothing_goes_with_the_next_effect(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "DEFER_S", 3600.0)
+    rig.decider()
+    owner = rig.policy()
+    rig.send(Add(account=A, amount=1))
+    await rig.quiet()
+    rig.store.before["commit"].extend([None, Unavailable("away")])
+    rig.send(Add(account=A, amount=2, how="echo"), hops=MAX_HOPS - 1)
+    await until(lambda: rig.schema.places[owner.partition.slot].next == 2)
+    await rig.quiet()
+    assert rig.amounts(A) == [1, 2, 2]
 
 
 def test_a_policy_listens_to_its_source_only() -> None:
