@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 SESSION_S = 10.0  # how long the group waits for a member that died
 HEARTBEAT_S = 0.5  # so a hand-over is told within half a second
-MAX_RECORDS = 12_000  # records a fetch hands over at most
+MAX_RECORDS = 8_000  # records of a partition that are handed over at most
 MAX_BYTES = 8 << 20  # bytes a fetch of one partition brings
 LONG_POLL_MS = 300  # how long the broker keeps a fetch that finds nothing; a seek waits for the one under way
 IDLE_S = 1.0  # longest wait for records before Faust looks around
@@ -60,9 +60,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
     ) -> Any:
-        if not active_partitions:
-            return {}
-        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        """A batch of each partition that has one, so that all of them move on; Faust would empty one after the other."""
+        records: dict[Any, Any] = {}
+        for tp in tuple(active_partitions):
+            records |= await super()._fetch_records(consumer, {tp}, 0, max_records)
+        if active_partitions and not records:
+            records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         return {tp: Delivery(found, self.generations[TP(*tp)]) for tp, found in records.items()}
 
     def look_again(self) -> None:

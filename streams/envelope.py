@@ -121,7 +121,7 @@ class Signer:
         def signed(record: Any) -> bool:
             for name, header in record.headers:
                 if name == SIGNATURE:
-                    key_id, _, told = bytes(header).partition(b":")
+                    key_id, _, told = header.partition(b":")
                     mac = macs.get(key_id)
                     return mac is not None and hmac.compare_digest(told, mac(record.key or b"", record.value or b""))
             return False
@@ -148,6 +148,7 @@ class _Mac:
 
     def of(self, key: bytes, value: bytes) -> bytes:
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(b"%d\0%b%b" % (len(key), key, value))
+        inner.update(b"%d\0%b" % (len(key), key))
+        inner.update(value)
         outer.update(inner.digest())
         return b2a_base64(outer.digest(), newline=False)
