@@ -53,23 +53,26 @@ async def _running(system: System, place: Place) -> AsyncIterator[asyncio.subpro
     log = place.folder / "log"
     environment = {**os.environ, **system.environment(place)}
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *system.command(place), env=environment, stdout=output, stderr=output
-        )
+        processes = [
+            await asyncio.create_subprocess_exec(*system.command(place), env=environment, stdout=output, stderr=output)
+            for _ in range(system.processes)
+        ]
     try:
         async with asyncio.timeout(PATIENCE):
-            yield process
+            yield processes[0]
     except (MeasurementError, TimeoutError) as error:
         tail = log.read_text("utf-8", "replace")[-TAIL:]
         raise MeasurementError(f"{system.title}: {str(error) or 'too slow'}; its log ends with\n{tail}") from error
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), GRACE)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        for process in processes:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            try:
+                await asyncio.wait_for(process.wait(), GRACE)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
 
 
 async def _watch(

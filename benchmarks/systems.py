@@ -40,6 +40,7 @@ class System(ABC):
 
     name: str
     variant: str = ""
+    processes: int = 1
     schema: str
 
     @property
@@ -53,7 +54,7 @@ class System(ABC):
 
     @abstractmethod
     def command(self, place: Place) -> list[str]:
-        """The process to start; it runs until SIGTERM."""
+        """What to start, `processes` times; it runs until SIGTERM."""
 
     def environment(self, place: Place) -> Mapping[str, str]:
         """What the process is told beside its arguments."""
@@ -61,10 +62,16 @@ class System(ABC):
 
 
 class Caravan(System):
-    """The shipped worker, which rebuilds the domain from its topic beside the live tables."""
+    """The shipped worker, which rebuilds the domain from its topic beside the live tables; as one process or more, which share the
+    partitions as the threads of Kafka Streams do.
+    """
 
     name = "caravan"
     schema = f"{NAMESPACE}points_shadow"
+
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
+        self.variant = f"{processes} worker{'s' * (processes > 1)}"
 
     async def prepare(self, db: asyncpg.Connection) -> None:
         await db.execute(f"drop schema if exists {self.schema} cascade")
@@ -113,7 +120,7 @@ def systems() -> list[System]:
     """All of them, in the order of the first round."""
     guarantees = {"kafka-streams-eos": "exactly_once_v2", "kafka-streams-alos": "at_least_once"}
     streams = [KafkaStreams(name, guarantee, n) for name, guarantee in guarantees.items() for n in (1, 2)]
-    return [Caravan(), *streams, BareLoop()]
+    return [Caravan(1), Caravan(2), *streams, BareLoop()]
 
 
 def _jdbc(dsn: str) -> str:

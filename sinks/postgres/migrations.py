@@ -48,6 +48,7 @@ async def migrate_beside(dsn: str, namespace: str, domain: str) -> str:
     schema = f"{schema_of(namespace, domain)}_shadow"
     connection = await connect(dsn)
     try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await migrate_domain(connection, namespace, domain, schema)
     finally:
         await connection.close()
