@@ -176,7 +176,7 @@ async def test_a_position_that_passed_nothing_goes_with_the_next_effect(
     await rig.quiet()
     rig.store.before["commit"].extend([None, Unavailable("away")])
     rig.send(Add(account=A, amount=2, how="echo"), hops=MAX_HOPS - 1)
-    await until(lambda: rig.schema.places[owner.partition.slot].next == 2)
+    await until(lambda: rig.schema.places[owner.partition.slot].next >= 2)
     await rig.quiet()
     assert rig.amounts(A) == [1, 2, 2]
 
