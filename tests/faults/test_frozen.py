@@ -2,13 +2,10 @@
 
 from contextlib import AsyncExitStack
 
-import pytest
-
 from tests.faults.ground import Ground, Worker
 from tests.faults.outside import until
 
 
-@pytest.mark.req("SR030")
 async def test_a_woken_worker_has_lost_its_claim(ground: Ground) -> None:
     """It freezes with a transaction open on one partition and COMMITs that do not end on the others."""
     for _ in range(2):
