@@ -143,6 +143,7 @@ class RigFeed:
         self.seeks: list[tuple[Slot, int]] = []
         self.hints: list[tuple[Slot, int]] = []
         self.pauses = 0
+        self.held = False  # deliveries are made by hand
         self.lose: deque[bool] = deque()  # whether the next deliveries are lost
         self.stale: deque[bool] = deque()  # whether the next deliveries come as if fetched before the last seek
         self.errors: deque[Exception] = deque()  # what the next seeks raise
@@ -169,8 +170,16 @@ class RigFeed:
     async def hint(self, slot: Slot, offset: int) -> None:
         self.hints.append((slot, offset))
 
+    def hand(self, first: int, last: int, *, later: int = 0) -> None:
+        """Deliver these records by hand, as fetched after `later` seeks that nobody here made."""
+        for slot, reader in self.readers.items():
+            records = self.broker._topics[slot.topic][slot.partition][first : last + 1]
+            reader.partition.offer(records, reader.generation + later)
+
     def pump(self) -> None:
         """Hand over what there is, one delivery a turn."""
+        if self.held:
+            return
         for slot, reader in self.readers.items():
             records = [r for r in self.broker._topics[slot.topic][slot.partition] if r.offset >= reader.cursor]
             if not (reader.flowing and records):
