@@ -63,9 +63,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """A batch of each partition that has one, so that all of them move on; Faust would empty one after the other."""
         records: dict[Any, Any] = {}
         for tp in tuple(active_partitions):
-            records |= await super()._fetch_records(consumer, {tp}, 0, max_records)
+            records.update(await super()._fetch_records(consumer, {tp}, 0, max_records))
         if active_partitions and not records:
-            records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+            records.update(await super()._fetch_records(consumer, active_partitions, timeout, max_records))
         return {tp: Delivery(found, self.generations[TP(*tp)]) for tp, found in records.items()}
 
     def look_again(self) -> None:
