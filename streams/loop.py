@@ -365,6 +365,7 @@ class Partition:
         """Everything in memory is worth nothing."""
         if self._committing is not None:
             self._committing.cancel()
+            self._committing.add_done_callback(_retrieve)  # what it raised changes nothing any more
         self._committing = None
         self._uncommitted.clear()
         self._deferred = None
@@ -412,6 +413,11 @@ class Partition:
     @property
     def _name(self) -> str:
         return f"{self.slot.agent} {self.slot.topic}/{self.slot.partition}"
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def identity(record: Any) -> str:

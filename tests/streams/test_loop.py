@@ -1,6 +1,7 @@
 """The batch loop: in order and exactly once, whatever the consumer, the store and other owners do."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -331,6 +332,27 @@ async def test_a_store_that_is_away_for_a_while_delays_and_loses_nothing(rig: Ri
     await send(rig, *add(A, 4, 5))
     assert rig.amounts(A) == [0, 1, 2, 3, 4, 5]
     assert rig.amounts(B) == list(range(8))
+
+
+async def test_two_errors_at_once_are_one_warning(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """The commit under way fails while the batch behind it cannot be loaded."""
+    rig.decider(size=1)
+    await until(rig.owners[0].partition.claimed.is_set)
+    commits = rig.store.close("commit")
+    rig.send(Add(account=A, amount=1))
+    await until(lambda: rig.store.calls["commit"] == 1)
+    loads = rig.store.close("load")
+    rig.store.before["commit"].append(Unavailable("away"))
+    rig.store.before["load"].append(Unavailable("away"))
+    rig.send(Add(account=B, amount=2))
+    await until(lambda: rig.store.calls["load"] == 2)
+    commits.set()
+    await until(lambda: not rig.store.before["commit"])
+    loads.set()
+    await rig.quiet()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+    assert rig.totals() == {A: 1, B: 2}
 
 
 async def test_a_consumer_that_cannot_seek_is_asked_again(rig: Rig) -> None:
