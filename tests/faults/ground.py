@@ -12,11 +12,12 @@ from typing import Self
 from caravan.embedded.process import Child
 from sinks.postgres import migrate
 from streams.kafka import Kafka
+from streams.partitioner import partition_of
 from streams.settings import Settings
 from tests.acceptance.children import environment
 from tests.faults.invariants import broken
-from tests.faults.load import Load
-from tests.faults.outside import COMMANDS, Outside, until
+from tests.faults.load import USERS, Load
+from tests.faults.outside import COMMANDS, PARTITIONS, Outside, until
 from topics.points import POINTS
 
 ROOT = Path(__file__).parents[2]
@@ -181,9 +182,10 @@ class Ground:
             yield
 
     @asynccontextmanager
-    async def held_in_commit(self, worker: Worker) -> AsyncIterator[None]:
-        """Run the block while a COMMIT of `worker` that moves points does not end; then those of its sessions that live go on."""
-        await self.outside.execute(_SLOW_COMMIT.format(session=worker.session))
+    async def held_in_commit(self, worker: Worker, *partitions: int) -> AsyncIterator[None]:
+        """Run the block while COMMITs of `worker` (on these partitions) do not end; then those of its sessions that live go on."""
+        users = [user for user in USERS if partition_of(user.encode(), POINTS.partitions) in (partitions or PARTITIONS)]
+        await self.outside.execute(_SLOW_COMMIT.format(session=worker.session, users=",".join(users)))
         async with self.outside.pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", worker.session)
             await self._waits(worker, "advisory")
@@ -210,7 +212,7 @@ _WAITING = "SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_ev
 _SLOW_COMMIT = """
     CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF current_setting('application_name') = '{session}' THEN
+        IF current_setting('application_name') = '{session}' AND NEW.user_id = ANY (string_to_array('{users}', ',')) THEN
             PERFORM pg_advisory_xact_lock_shared(hashtext('{session}'));
         END IF;
         RETURN NULL;

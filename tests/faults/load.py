@@ -19,6 +19,9 @@ from streams.producer import command_record, signed
 from streams.settings import Settings
 from topics.points import POINTS, AwardPoints
 
+USERS = [f"u{n}" for n in range(1, 41)]
+"""Those whom the load is about; they are on every partition."""
+
 TOPIC = POINTS.commands_topic
 ADMIN = Actor("user", "root", "Admin")
 AT_ONCE = 100  # commands under way together
@@ -129,11 +132,11 @@ class Load:
             await asyncio.sleep(PACE_S)
 
 
-def orders(seed: int, number: int, users: int = 40) -> list[Order]:
+def orders(seed: int, number: int) -> list[Order]:
     """Commands of every kind that the edge lets pass; users who begin with something, and ids that no other seed has."""
     dice = random.Random(seed)
-    begin = [Order(AwardPoints(user_id=f"u{n}", amount=dice.randint(1, 500))) for n in range(1, users, 8)]
-    lines = (_order(seed, line) for line in generate(seed, number * 2, users))
+    begin = [Order(AwardPoints(user_id=user, amount=dice.randint(1, 500))) for user in USERS[::8]]
+    lines = (_order(seed, line) for line in generate(seed, number * 2, len(USERS)))
     return [*begin, *(order for order in lines if order)][:number]
 
 

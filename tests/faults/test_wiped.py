@@ -17,11 +17,9 @@ from streams.kafka import KafkaUrl
 from streams.settings import Settings
 from tests.faults.ground import Ground
 from tests.faults.infrastructure import Own
-from tests.faults.load import awards, orders
+from tests.faults.load import USERS, awards, orders
 from tests.faults.outside import COMMANDS, EVENTS, PARTITIONS, until
 from topics.points import POINTS
-
-USERS = [f"u{n}" for n in range(1, 40)]  # on every partition
 
 
 class Damage(NamedTuple):
