@@ -37,6 +37,10 @@ class Own:
         """The broker or the database."""
         return self._infra.parts[0]
 
+    def stop(self) -> None:
+        """End it in order."""
+        self.part.stop()
+
     def kill(self) -> None:
         """End it at once."""
         child = self.part.child

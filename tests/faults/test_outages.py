@@ -1,5 +1,6 @@
 """Kafka or Postgres dies under load, stays away for a while and comes back; the worker stays."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,17 @@ from tests.faults.outside import until
 
 
 @pytest.mark.req("SR030")
-async def test_kafka_dies_in_mid_load_and_comes_back(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [Own.stop, pytest.param(Own.kill, marks=pytest.mark.full)], ids=["stopped", "killed"])
+async def test_kafka_goes_in_mid_load_and_comes_back(
+    settings: Settings, tmp_path: Path, end: Callable[[Own], None]
+) -> None:
     with Own("kafka") as kafka:
         async with Ground(replace(settings, kafka=kafka.url), tmp_path) as ground:
             worker = await ground.worker()
             async with ground.load.steady(500):
                 await ground.goes_on()
                 async with ground.held_in_commit(worker):  # so that there are events to send while Kafka is away
-                    kafka.kill()
+                    end(kafka)
                 refused = ground.load.refused
 
                 async def again() -> bool:
