@@ -1,10 +1,15 @@
 """The code base keeps its shape: small parts, plain names, every file says what it is."""
 
 import ast
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from streams import discover
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("caravan", "api", "agents", "sinks", "topics", "streams")
@@ -40,6 +45,7 @@ def test_a_file_is_small_and_says_what_it_is(path: Path) -> None:
     assert path.stem not in VAGUE
 
 
+@pytest.mark.req("SR053")
 @pytest.mark.parametrize("path", [path for path in FILES if path.is_relative_to(ROOT / "agents")], ids=named)
 def test_a_domain_has_stages_and_nothing_else(path: Path) -> None:
     """Whoever knows one domain knows where to look in all."""
@@ -63,3 +69,23 @@ def test_decisions_are_short_and_numbered() -> None:
 
     assert len({note.name[:4] for note in notes}) == len(notes) > 0
     assert all(len(note.read_text().split()) <= 400 for note in notes)
+
+
+@pytest.mark.req("SR006")
+@pytest.mark.req("SR053")
+def test_who_may_import_whom() -> None:
+    """The edge reaches no agent or table, domains never reach each other, rules are pure: pyproject.toml has the contracts."""
+    lint = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run([sys.executable, "-c", lint], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.req("SR006")
+@pytest.mark.parametrize("path", [path for path in FILES if path.is_relative_to(ROOT / "api")], ids=named)
+def test_the_edge_names_no_domain(path: Path) -> None:
+    """What it serves comes from contracts, so a new domain needs no line here."""
+    words = set(re.findall(r"[a-z]+", path.read_text().lower()))
+
+    assert not words & set(discover.domains())

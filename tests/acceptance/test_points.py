@@ -97,6 +97,8 @@ class Workers:
         return Child(["worker", "--domains", "points"], self._settings, log)
 
 
+@pytest.mark.req("SR047")
+@pytest.mark.req("SR055")
 @pytest.mark.timeout(400)  # s; each kill costs a session time-out, and the machine may be busy
 async def test_every_command_has_its_effect_once_though_workers_are_killed(
     settings: Settings, free_port: int, tmp_path: Path

@@ -96,6 +96,7 @@ async def test_a_frozen_kafka_gives_unknown_and_a_repeat_settles_it(prepared: Se
         assert len(set(await _ids(caller))) == 2
 
 
+@pytest.mark.req("SR135")
 async def test_kafka_cut_and_back(prepared: Settings) -> None:
     """No 202 while it is away; what was answered with 202 is there, whatever came between."""
     async with wire(prepared.kafka, kafka=True) as line, _behind(prepared, kafka=line) as caller:
@@ -114,6 +115,7 @@ async def test_kafka_cut_and_back(prepared: Settings) -> None:
         assert accepted <= set(await _ids(caller))
 
 
+@pytest.mark.req("SR135")
 @pytest.mark.parametrize("fault", ["closed", "cut", "frozen"])
 async def test_postgres_away_and_back(prepared: Settings, fault: str) -> None:
     """Views and commands are 503 and nothing is published; both work again by themselves."""

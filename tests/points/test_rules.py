@@ -80,6 +80,7 @@ def run(history: list[Command | None]) -> Platform:
     return platform
 
 
+@pytest.mark.req("SR047")
 @given(histories)
 def test_at_every_moment_the_balances_are_the_ledger_and_the_ledger_sums_to_zero(history: list[Command | None]) -> None:
     run(history)

@@ -84,6 +84,7 @@ def test_an_overspend_is_told_as_a_fact_with_what_there_is(kit: Kit) -> None:
     assert len(kit.rows("ledger")) == 1
 
 
+@pytest.mark.req("SR055")
 def test_a_source_is_rewarded_once_under_a_rule(kit: Kit) -> None:
     award = AwardPoints(user_id="ann", amount=10, rule="first_quest", source="quest-1")
     first, second = kit.send(award), kit.send(award)

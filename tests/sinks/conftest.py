@@ -10,8 +10,8 @@ import pytest
 from sinks.postgres.migrations import migrate
 from sinks.postgres.store import PostgresStore
 from streams import discover
+from streams.memory import MemoryStore
 from streams.settings import Settings
-from streams.testing import MemoryStore
 
 SCHEMA = """
 CREATE TABLE entries (account text NOT NULL, seq bigint NOT NULL, amount bigint NOT NULL CHECK (amount > -100), note text);

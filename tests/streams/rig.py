@@ -17,9 +17,10 @@ from streams.folding import Folding
 from streams.ids import uuid7
 from streams.log import Entry
 from streams.loop import Handler, Partition
+from streams.memory import MemoryBroker, MemoryRecord, MemoryStore
 from streams.producer import command_record, signed
 from streams.store import Claim, Outgoing, Parked, Result, Slot, Store, Stored, Work
-from streams.testing import ADMIN, SIGNER, MemoryBroker, MemoryRecord, MemoryStore
+from streams.testing import ADMIN, SIGNER
 from tests.streams.tally import ECHO, TALLY, decider
 
 COMMANDS, EVENTS = TALLY.commands_topic, TALLY.events_topic

@@ -8,8 +8,8 @@ import pytest
 
 from streams.envelope import Actor, Signer, body_hash, decode_command
 from streams.ids import uuid7
+from streams.memory import MemoryRecord
 from streams.producer import command_record, signed
-from streams.testing import MemoryRecord
 from tests.streams.tally import Add
 
 SIGNER = Signer([("k1", b"1" * 16)])

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streams.memory import MemoryStore
 from streams.store import Lost, Unavailable
-from streams.testing import MemoryStore
 from tests.streams.rig import COMMANDS, EVENTS, Rig, until
 from tests.streams.tally import Add, How, account
 

@@ -17,9 +17,9 @@ from streams.contract import Topic
 from streams.errors import CaravanError, SettingsError
 from streams.kafka import Kafka, KafkaUrl
 from streams.log import MAX_GROUP, Entry
+from streams.memory import MemoryBroker
 from streams.partitioner import partition_of
 from streams.settings import Settings
-from streams.testing import MemoryBroker
 from tests.streams.tally import TALLY
 
 EVENTS, COMMANDS = TALLY.events_topic, TALLY.commands_topic

@@ -11,9 +11,10 @@ import pytest
 
 from streams.envelope import Actor, Signer, decode_command, encode
 from streams.ids import milliseconds, uuid7
+from streams.memory import MemoryRecord
 from streams.producer import signed
 from streams.table import Table
-from streams.testing import SIGNER, MemoryRecord
+from streams.testing import SIGNER
 from tests.streams import tally
 from tests.streams.rig import COMMANDS, EVENTS, Rig, until
 from tests.streams.tally import SUMS, A, Add, B, C, account, decider

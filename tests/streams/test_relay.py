@@ -6,8 +6,8 @@ import pytest
 
 from streams import relay
 from streams.log import Entry
+from streams.memory import MemoryStore
 from streams.store import Slot, Unavailable
-from streams.testing import MemoryStore
 from tests.streams.rig import COMMANDS, EVENTS, Rig, until
 from tests.streams.tally import A, Add, B, decider
 
