@@ -42,6 +42,7 @@ async def test_a_repeated_command_takes_effect_once(rig: Rig) -> None:
     await rig.quiet()
     assert rig.amounts(A) == [1]
     assert rig.place().duplicates == 2
+    assert rig.store.calls["known"] == 0, "quick repeats are remembered, and cost no look-up"
 
 
 async def test_a_repeat_that_only_the_inbox_remembers_is_dropped_and_others_go_on(rig: Rig) -> None:
