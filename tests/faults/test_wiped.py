@@ -110,7 +110,13 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+LONG = {"other commands", "events wiped"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(what, id=name, marks=[pytest.mark.full] * (name in LONG)) for name, what in DAMAGES.items()],
+)
 async def test_the_partition_stops_and_names_the_mend(ground: Ground, damage: Damage) -> None:
     worker = await ground.worker()
     await ground.load.send(orders(1, 400))
