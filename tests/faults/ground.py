@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -105,6 +106,7 @@ class Ground:
         self.outside = Outside(settings)
         self.workers: list[Worker] = []
         self._folder = folder
+        self._locks = count(1)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -182,20 +184,24 @@ class Ground:
             yield
 
     @asynccontextmanager
-    async def held_in_commit(self, worker: Worker, *partitions: int) -> AsyncIterator[None]:
-        """Run the block while COMMITs of `worker` (on these partitions) do not end; then those of its sessions that live go on."""
-        users = [user for user in USERS if partition_of(user.encode(), POINTS.partitions) in (partitions or PARTITIONS)]
-        await self.outside.execute(_SLOW_COMMIT.format(session=worker.session, users=",".join(users)))
+    async def held_in_commit(self, worker: Worker, partition: int | None = None) -> AsyncIterator[None]:
+        """Run the block while COMMITs of `worker` (on this partition) do not end; then those of its sessions that live go on."""
+        held = PARTITIONS if partition is None else [partition]
+        users = [user for user in USERS if partition_of(user.encode(), POINTS.partitions) in held]
+        lock = next(self._locks)
+        if lock == 1:
+            await self.outside.execute(_SLOW_COMMIT)
         async with self.outside.pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", worker.session)
-            await self._waits(worker, "advisory")
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1), $2)", worker.session, lock)
+            await self.outside.rows("INSERT INTO slow SELECT $1, unnest($2::text[]), $3", worker.session, users, lock)
+            await self._waits(worker, "advisory", lock)
             yield
 
-    async def _waits(self, worker: Worker, event: str) -> None:
+    async def _waits(self, worker: Worker, kind: str, number: int | None = None) -> None:
         async def waits() -> bool:
-            return bool(await self.outside.rows(_WAITING, worker.session, event))
+            return bool(await self.outside.rows(_WAITING, worker.session, kind, number))
 
-        await until(waits, f"the worker waits for a lock ({event})")
+        await until(waits, f"the worker waits for a lock ({kind})")
 
     async def goes_on(self) -> None:
         """Wait until commands of every partition were decided from now on."""
@@ -207,18 +213,23 @@ class Ground:
         await until(moved, "every partition moves")
 
 
-_WAITING = "SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock' AND wait_event = $2"
+_WAITING = """
+    SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE application_name = $1 AND NOT granted AND locktype = $2 AND ($3::int IS NULL OR objid::bigint = $3)"""
 # A deferred trigger runs in the COMMIT, after the fence.
 _SLOW_COMMIT = """
-    CREATE FUNCTION wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE TABLE slow (session text, user_id text, lock int);
+    GRANT SELECT ON slow TO PUBLIC;
+    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF current_setting('application_name') = '{session}' AND NEW.user_id = ANY (string_to_array('{users}', ',')) THEN
-            PERFORM pg_advisory_xact_lock_shared(hashtext('{session}'));
-        END IF;
+        EXECUTE format(
+            'SELECT pg_advisory_xact_lock_shared(hashtext(session), lock) FROM %I.slow WHERE session = $1 AND user_id = $2',
+            TG_TABLE_SCHEMA
+        ) USING current_setting('application_name'), NEW.user_id;
         RETURN NULL;
     END $$;
-    CREATE CONSTRAINT TRIGGER wait_in_commit AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION wait_in_commit()"""
+    CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION wait()"""
 
 
 def _pid(owner: str) -> int:

@@ -42,7 +42,7 @@ class Outside:
         self._consumer.assign([TopicPartition(name, n) for name in names for n in PARTITIONS])
         await self._consumer.seek_to_beginning()
         self._db = await asyncpg.create_pool(
-            self._settings.postgres, min_size=0, max_size=4, server_settings={"search_path": f'"{self._schema}"'}
+            self._settings.postgres, min_size=0, max_size=6, server_settings={"search_path": f'"{self._schema}"'}
         )
         return self
 

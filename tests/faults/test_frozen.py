@@ -3,11 +3,15 @@
 from contextlib import AsyncExitStack
 
 from tests.faults.ground import Ground, Worker
-from tests.faults.outside import until
+from tests.faults.outside import COMMANDS, until
+
+BEHIND = 50  # commands
 
 
 async def test_a_woken_worker_has_lost_its_claim(ground: Ground) -> None:
-    """It freezes with a transaction open on one partition, in the COMMIT of another, and with fetches on their way for the rest."""
+    """It freezes with a transaction open on one partition, in a COMMIT that does not end on another, and on a third in one
+    that does, with the next batch in its hand.
+    """
     for _ in range(2):
         ground.start_worker()
     await until(ground.shared, "both have partitions")
@@ -19,13 +23,15 @@ async def test_a_woken_worker_has_lost_its_claim(ground: Ground) -> None:
         async with AsyncExitStack() as stack:
             async with ground.held_at_begin(frozen, held[0]):
                 await stack.enter_async_context(ground.held_in_commit(frozen, held[1]))
-                frozen.freeze()
+                async with ground.held_in_commit(frozen, held[2]):
+                    await more_to_decide(ground, held[2])
+                    frozen.freeze()
             await until(lambda: all_of(ground, other), "the other has all")
             await ground.goes_on()
         epochs = await ground.epochs()
         assert all(epochs[n] > before[n] for n in held)
         frozen.thaw()
-        await until(lambda: refused(ground), "the fence refuses somebody's work")
+        await frozen.said("Another owner holds this partition")
         await until(ground.shared, "it takes part again")
         await ground.goes_on()
     await ground.settle()
@@ -38,6 +44,11 @@ async def all_of(ground: Ground, worker: Worker) -> bool:
     return await ground.owners() == {worker.pid}
 
 
-async def refused(ground: Ground) -> bool:
-    """Whether one of them was told that it is not the owner: the woken one, or the other if the woken one was quicker to claim."""
-    return any("Another owner holds this partition" in worker.text for worker in ground.workers)
+async def more_to_decide(ground: Ground, partition: int) -> None:
+    """Wait until many commands have come in behind those that are being committed."""
+    end = (await ground.outside.ends(COMMANDS))[partition] + BEHIND
+
+    async def came() -> bool:
+        return (await ground.outside.ends(COMMANDS))[partition] >= end
+
+    await until(came, "more commands came in")
