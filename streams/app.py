@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 SESSION_S = 10.0  # how long the group waits for a member that died
 HEARTBEAT_S = 0.5  # so a hand-over is told within half a second
-MAX_RECORDS = 8_000  # records of a partition that are handed over at most
+MAX_RECORDS = 12_000  # records of a partition that are handed over at most
 MAX_BYTES = 8 << 20  # bytes a fetch of one partition brings
 LONG_POLL_MS = 300  # how long the broker keeps a fetch that finds nothing; a seek waits for the one under way
 IDLE_S = 1.0  # longest wait for records before Faust looks around
