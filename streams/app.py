@@ -268,7 +268,8 @@ class App(faust.App):
         """Wait until some partition is resumed."""
         self._active.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._active.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._active.wait()
 
     @property
     def _thread(self) -> ConsumerThread:

@@ -383,8 +383,9 @@ class Partition:
 
     async def _abandon(self) -> None:
         if self._committing is not None:
-            with suppress(CaravanError, OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._finish(), DRAIN_S)
+            with suppress(CaravanError, OSError):
+                async with asyncio.timeout(DRAIN_S):
+                    await self._finish()
 
     async def _stand_still(self, stop: Stop) -> None:
         self._forget()
@@ -399,8 +400,11 @@ class Partition:
         self._wake.clear()
         if self._leaving:
             return
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+        with suppress(
+            TimeoutError
+        ):  # not `wait_for`, which before Python 3.12 swallows a cancellation that comes with the wake
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _tell(self) -> None:
         """Tell Kafka's tools now and then where we stand."""

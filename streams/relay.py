@@ -108,7 +108,8 @@ class Relay:
     async def _woken(self, seconds: float | None) -> bool:
         self._wake.clear()
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):  # not `wait_for`: see Partition._sleep
+                await self._wake.wait()
         except TimeoutError:
             return False
         return True

@@ -402,3 +402,29 @@ async def test_records_do_not_pile_up(rig: Rig) -> None:
         await asyncio.sleep(0)
     assert longest <= 2
     assert rig.amounts(A) == list(range(1000))
+
+
+async def test_an_end_that_comes_with_a_wake_is_not_overheard(rig: Rig) -> None:
+    """`asyncio.wait_for` of Python 3.11 swallows a cancellation that comes together with what it waits for."""
+    rig.store.always["claim"] = Unavailable("away")
+    owner = rig.decider()
+    await until(lambda: rig.store.calls["claim"])
+    for _ in range(50):
+        if (waiter := next(iter(owner.partition._wake._waiters), None)) is not None and not waiter.done():
+            owner.partition.reassign()
+            owner.task.cancel()
+            break
+        await asyncio.sleep(0)
+    await until(owner.task.done, 5)
+
+
+async def test_a_relay_that_is_begun_again_runs_once(rig: Rig) -> None:
+    owner = rig.decider()
+    await send(rig, *add(A, 1))
+    relay = owner.handler.relay  # type: ignore[attr-defined]
+    task = relay._task
+    await until(lambda: relay._wake._waiters)
+    relay.offer([])
+    relay.start(1, 1)
+    await until(task.done, 5)
+    assert relay._task is not task
