@@ -409,12 +409,10 @@ async def test_an_end_that_comes_with_a_wake_is_not_overheard(rig: Rig) -> None:
     rig.store.always["claim"] = Unavailable("away")
     owner = rig.decider()
     await until(lambda: rig.store.calls["claim"])
-    for _ in range(50):
-        if (waiter := next(iter(owner.partition._wake._waiters), None)) is not None and not waiter.done():
-            owner.partition.reassign()
-            owner.task.cancel()
-            break
-        await asyncio.sleep(0)
+    await until(lambda: owner.partition._wake._waiters)
+    owner.partition.reassign()
+    await asyncio.sleep(0)  # what was waited for is there; who waited has not gone on yet
+    owner.task.cancel()
     await until(owner.task.done, 5)
 
 
