@@ -400,10 +400,10 @@ class Partition:
         self._wake.clear()
         if self._leaving:
             return
-        with suppress(
-            TimeoutError
-        ):  # not `wait_for`, which before Python 3.12 swallows a cancellation that comes with the wake
-            async with asyncio.timeout(seconds):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(
+                seconds
+            ):  # `wait_for` of Python 3.11 swallows a cancellation that comes with the wake
                 await self._wake.wait()
 
     async def _tell(self) -> None:

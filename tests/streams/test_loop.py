@@ -404,18 +404,6 @@ async def test_records_do_not_pile_up(rig: Rig) -> None:
     assert rig.amounts(A) == list(range(1000))
 
 
-async def test_an_end_that_comes_with_a_wake_is_not_overheard(rig: Rig) -> None:
-    """`asyncio.wait_for` of Python 3.11 swallows a cancellation that comes together with what it waits for."""
-    rig.store.always["claim"] = Unavailable("away")
-    owner = rig.decider()
-    await until(lambda: rig.store.calls["claim"])
-    await until(lambda: owner.partition._wake._waiters)
-    owner.partition.reassign()
-    await asyncio.sleep(0)  # what was waited for is there; who waited has not gone on yet
-    owner.task.cancel()
-    await until(owner.task.done, 5)
-
-
 async def test_a_relay_that_is_begun_again_runs_once(rig: Rig) -> None:
     owner = rig.decider()
     await send(rig, *add(A, 1))
