@@ -6,7 +6,7 @@ from the store and holds it by claim and fence (`streams.loop`).
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from streams import discover
 from streams.contract import Command, Event, Topic
@@ -56,14 +56,13 @@ class Policy:
     """Turns events of `source` into commands of one domain, without state.
 
     `on` maps an event class to a pure function of the fact. The commands get ids derived from the event, so a re-run
-    repeats nothing. `start` says whether a new policy begins with the first event there is or with the next one.
+    repeats nothing. A new policy begins with the first event there is.
     """
 
     name: str
     source: Topic
     target: Topic
     on: Mapping[type[Event], Callable[[Fact[Any]], Command | Iterable[Command]]]
-    start: Literal["earliest", "now"] = "earliest"
 
     def __post_init__(self) -> None:
         """Check that it listens to its source; raises ContractError."""

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from streams import discover
@@ -21,10 +22,11 @@ from streams.folding import Folding
 from streams.kafka import Kafka
 from streams.loop import Handler, Partition
 from streams.settings import Settings
-from streams.store import Slot, Store
+from streams.store import Slot, Store, Unavailable
 
 log = logging.getLogger(__name__)
 
+KEEP_UP_S = 3600.0  # between two looks at the partitions of the coming days
 LEAVE_S = 8.0  # how long a stopping worker drains before it goes anyway
 
 
@@ -141,8 +143,17 @@ def _tune_collector() -> None:
     gc.set_threshold(200_000, 50, 100)
 
 
+async def _keep_up(store: Any) -> None:
+    """Have the store make its partitions for the coming days, long before they are needed."""
+    while True:
+        await asyncio.sleep(KEEP_UP_S)
+        with suppress(Unavailable):
+            await store.keep_up()
+
+
 async def _work(worker: Worker, stopping: asyncio.Event, names: str) -> None:
     stopped = asyncio.create_task(stopping.wait())
+    keeping = asyncio.create_task(_keep_up(worker.store))
     failed: asyncio.Task[None] | None = None
     try:
         await worker.store.start()  # type: ignore[attr-defined]
@@ -158,6 +169,7 @@ async def _work(worker: Worker, stopping: asyncio.Event, names: str) -> None:
             raise CaravanError("An app of the worker failed; its log says why. The supervisor starts it again.")
     finally:
         stopped.cancel()
+        keeping.cancel()
         if failed is not None:
             failed.cancel()
         await worker.stop()
