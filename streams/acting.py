@@ -4,7 +4,6 @@ It keeps no state. A re-run publishes the same commands under the same ids, and 
 """
 
 import asyncio
-import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,14 +12,14 @@ from uuid import UUID
 from streams.agent import Policy
 from streams.contract import Command
 from streams.envelope import MAX_HOPS, Actor, Signer
-from streams.holds import Holds, parked
+from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
 from streams.loop import Position, identity
 from streams.partitioner import partition_of
 from streams.producer import TRACE, command_record, signed
 from streams.records import EventReader, EventRecord, Unfit
-from streams.sink import Fact
+from streams.sink import fact_of
 from streams.store import BadData, Claim, Slot, Store, Work
 
 
@@ -96,8 +95,7 @@ class Acting:
             entries = list(self._entries(event))
         except Exception as error:  # noqa: BLE001 - policies may raise anything
             cause = "too_many_hops" if isinstance(error, TooManyHops) else "rule_failed"
-            text = "".join(traceback.format_exception(error, limit=-8))
-            work.parked.append(parked(event.record, cause, text, holds=True))
+            work.parked.append(parked(event.record, cause, words_of(error), holds=True))
             self._holds.add(event.record.key)
             return
         for entry in entries:
@@ -108,16 +106,7 @@ class Acting:
         assert message is not None  # `_read` keeps those that `on` names
         if envelope.hops >= MAX_HOPS:
             raise TooManyHops(f"{MAX_HOPS} policies in a row: these events and commands go round in a loop.")
-        fact = Fact(
-            message,
-            envelope.event_id,
-            envelope.aggregate_id,
-            envelope.aggregate_seq,
-            envelope.occurred_at,
-            envelope.actor,
-            envelope.command_id,
-        )
-        answer = self.policy.on[type(message)](fact)
+        answer = self.policy.on[type(message)](fact_of(envelope, message))
         nth: defaultdict[tuple[str, str], int] = defaultdict(int)
         for command in (answer,) if isinstance(answer, Command) else answer:
             n = nth[command.wire_name, command.key]

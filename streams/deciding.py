@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -16,7 +15,7 @@ from streams.clock import Clock, bounded
 from streams.contract import Event
 from streams.decision import Case, Decision, Pending, Refuse, Settle
 from streams.envelope import Actor, EventEnvelope, Outcome, Signer, Source, body_hash, encode
-from streams.holds import Holds, parked
+from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import MAX_GROUP, Log
 from streams.loop import DRAIN_S, Position, Stop, identity
@@ -184,10 +183,9 @@ class Deciding:
         try:
             self._decide(command, work)
         except Exception as error:  # noqa: BLE001 - rules may raise anything
-            text = "".join(traceback.format_exception(error, limit=-8))
             log.warning("%s %s parked: %r", command.envelope.type, command.envelope.command_id, error)
             cause = "too_large" if isinstance(error, TooLarge) else "rule_failed"
-            work.parked.append(self._parked(command, cause, text, holds=True))
+            work.parked.append(self._parked(command, cause, words_of(error), holds=True))
             self._holds.add(command.record.key)
 
     def _decide(self, command: CommandRecord, work: Work) -> None:

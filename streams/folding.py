@@ -4,18 +4,17 @@ It runs a decider's own `evolve` and `project` over its event topic, so what it 
 """
 
 import asyncio
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from streams.agent import Decider
 from streams.contract import Event
 from streams.envelope import Signer
-from streams.holds import Holds, parked
+from streams.holds import Holds, parked, words_of
 from streams.loop import Position, identity
 from streams.records import EventReader, EventRecord, Unfit
 from streams.shard import Shard, documents_of, evolved
-from streams.sink import Fact
+from streams.sink import fact_of
 from streams.store import BadData, Claim, Slot, Store, Work
 
 BREATH = 256  # events between two chances for everything else on this loop
@@ -103,19 +102,9 @@ class Folding:
         try:
             states = self.shard.states(key, decider.reads(message))
             changed = evolved(decider.evolve, states, message)
-            fact = Fact(
-                message,
-                envelope.event_id,
-                key,
-                envelope.aggregate_seq,
-                envelope.occurred_at,
-                envelope.actor,
-                envelope.command_id,
-            )
-            rows = [(row.__rows__, row) for row in decider.project(fact, states)]
+            rows = [(row.__rows__, row) for row in decider.project(fact_of(envelope, message), states)]
         except Exception as error:  # noqa: BLE001 - rules may raise anything
-            text = "".join(traceback.format_exception(error, limit=-8))
-            work.parked.append(parked(event.record, "rule_failed", text, holds=True))
+            work.parked.append(parked(event.record, "rule_failed", words_of(error), holds=True))
             self._holds.add(event.record.key)
             return
         self.shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)

@@ -1,5 +1,6 @@
 """Keys that wait: after a record is parked, the later ones of its key are parked behind it, in order."""
 
+import traceback
 from collections.abc import Collection
 from typing import Any
 from uuid import UUID
@@ -48,3 +49,8 @@ def parked(
     """A parked record, as it was. `cause` is a stable code, `error` the words or the traceback."""
     headers = [(name, bytes(value)) for name, value in record.headers]
     return Parked(record.offset, record.key, record.value, headers, cause, error, command_id, actor, holds)
+
+
+def words_of(error: Exception) -> str:
+    """What a rule raised, with the end of its traceback, as it is parked."""
+    return "".join(traceback.format_exception(error, limit=-8))

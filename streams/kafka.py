@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from streams.errors import CaravanError, SettingsError
 from streams.log import MAX_GROUP, MAX_MESSAGE, Entry, NotSent, SendUnknown
 from streams.settings import Settings
 
+METADATA_S = 0.1  # until a broker asked again about a new topic may know it
 APPEND_S = 15  # how long one record batch may take
 ANSWER_S = 4.5  # how long a caller waits for Kafka before it is told so
 _ENTRY_OVERHEAD = 128  # bytes, generous: lengths, varints, attributes and headers of a record in a batch
@@ -118,7 +119,7 @@ class Kafka:
 
     # -- topics
 
-    async def declare(self, topics: Iterable[Topic]) -> list[str]:
+    async def declare(self, topics: Collection[Topic]) -> list[str]:
         """Create the topics that are missing, as declared; returns their names. Raises CaravanError.
 
         Retention is unlimited: the platform itself deletes what is behind its positions. Commands carry the broker's time.
@@ -145,12 +146,26 @@ class Kafka:
                     f"Topic {self._namespace}{name} has {actual} partitions and its contract says {count}: the count is "
                     "fixed for the life of a topic. Put the old count back into the contract."
                 )
-        if missing:
-            answer = await admin.create_topics(missing)
-            for name, code, *rest in answer.topic_errors:
-                if code and for_code(code) is not TopicAlreadyExistsError:
-                    raise CaravanError(f"Topic {name} could not be created: {for_code(code).__name__} {rest}")
-        return [topic.name for topic in missing]
+        made, seen_late = await self._create(admin, missing)
+        if (
+            seen_late
+        ):  # they are there, though the broker that was asked did not know them yet: their counts are to be checked too
+            await asyncio.sleep(METADATA_S)
+            made += await self.declare(topics)
+        return made
+
+    async def _create(self, admin: Any, topics: list[NewTopic]) -> tuple[list[str], bool]:
+        """The names that were made, and whether others were there already; raises CaravanError."""
+        answer = await admin.create_topics(topics) if topics else None
+        made, exist = [], False
+        for name, code, *rest in answer.topic_errors if answer else ():
+            if not code:
+                made.append(name)
+            elif for_code(code) is TopicAlreadyExistsError:
+                exist = True
+            else:
+                raise CaravanError(f"Topic {name} could not be created: {for_code(code).__name__} {rest}")
+        return made, exist
 
     async def alive(self) -> bool:
         """Whether a broker answers within 2 s."""

@@ -20,7 +20,7 @@ from typing_extensions import TypeVar
 
 from streams.contract import Event
 from streams.decision import State
-from streams.envelope import Actor
+from streams.envelope import Actor, EventEnvelope
 from streams.errors import ContractError
 
 E = TypeVar("E", bound=Event, default=Event)
@@ -39,6 +39,19 @@ class Fact(NamedTuple, Generic[E]):
     at: datetime
     actor: Actor
     command_id: str
+
+
+def fact_of(envelope: EventEnvelope, event: Event) -> Fact:
+    """An event as it was read from its topic."""
+    return Fact(
+        event,
+        envelope.event_id,
+        envelope.aggregate_id,
+        envelope.aggregate_seq,
+        envelope.occurred_at,
+        envelope.actor,
+        envelope.command_id,
+    )
 
 
 Project = Callable[[Fact, Mapping[str, State]], Iterable[Any]]

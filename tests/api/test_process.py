@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from streams.settings import Settings
+from tests.acceptance.children import environment
 from tests.api.caller import Caller
 
 AWARD, BODY, ROOT = "/v1/points/award_points", {"user_id": "u1", "amount": 5}, "root/Admin"
@@ -19,11 +20,7 @@ AWARD, BODY, ROOT = "/v1/points/award_points", {"user_id": "u1", "amount": 5}, "
 def _environment(settings: Settings) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("CARAVAN_")},
-        "CARAVAN_KAFKA": settings.kafka,
-        "CARAVAN_POSTGRES": settings.postgres,
-        "CARAVAN_NAMESPACE": settings.namespace,
-        "CARAVAN_SIGNING_KEYS": ",".join(f"{key}:{secret.hex()}" for key, secret in settings.signing_keys),
-        "CARAVAN_JWT_SECRET": settings.jwt_secret or "",
+        **environment(settings),
     }
 
 

@@ -189,6 +189,21 @@ async def test_a_changed_partition_count_is_refused_with_the_mend(settings: Sett
         await kafka.declare([Topic("tally", key="account", partitions=3)])
 
 
+async def test_a_count_is_checked_though_the_broker_does_not_know_the_topic_yet(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administrator = await kafka._administrator()
+    describe = administrator.describe_topics
+
+    async def first_nothing() -> Any:
+        monkeypatch.setattr(administrator, "describe_topics", describe)
+        return []
+
+    monkeypatch.setattr(administrator, "describe_topics", first_nothing)
+    with pytest.raises(CaravanError, match=r"tally.commands has 2 partitions and its contract says 3"):
+        await kafka.declare([Topic("tally", key="account", partitions=3)])
+
+
 async def test_partitions_added_from_outside_are_seen(kafka: Any, admin: Any, namespace: str) -> None:
     await admin.create_partitions({namespace + EVENTS: NewPartitions(4)})
     async with asyncio.timeout(20):
