@@ -103,7 +103,8 @@ def gone(family: Sequence[psutil.Process]) -> None:
                     found.append(process)
         return found
 
-    until(lambda: not left(), f"all ended: {[process.cmdline() for process in left()]}", END)
+    # Their words are those of now: a process that is ending has no command line any more to ask for.
+    until(lambda: not left(), f"all ended: {family}", END)
 
 
 Start = Callable[..., Running]
