@@ -6,11 +6,11 @@ from the store and holds it by claim and fence (`streams.loop`).
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from streams import discover
 from streams.contract import Command, Event, Topic
-from streams.decision import Case, Decision, State
+from streams.decision import Case, Decision, State, Timer
 from streams.errors import ContractError
 from streams.sink import Fact, Project
 from streams.table import Table
@@ -18,6 +18,7 @@ from streams.table import Table
 Decide = Callable[[Mapping[str, State], Any, Case], Decision]
 Evolve = Callable[[Mapping[str, State], Any], Mapping[str, State]]
 Reads = Callable[[Any], Iterable[str]]
+TimerOf = Callable[[str, str, Any], Timer | None]
 
 
 def no_reads(message: Command | Event) -> Iterable[str]:
@@ -30,12 +31,18 @@ def no_rows(fact: Fact, state: Mapping[str, State]) -> Iterable[Any]:
     return ()
 
 
+def no_timer(key: str, sub_key: str, document: Any) -> Timer | None:
+    """A domain in which nothing happens by itself."""
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Decider:
     """Binds a topic's commands to rules: `decide(state, command, case)` and `evolve(state, event)`, both pure.
 
     Both get the state as a mapping from sub-key to State: `ROOT` is always there, and so is each sub-key that `reads(message)`
-    names for the command or event at hand. `evolve` returns the documents that changed.
+    names for the command or event at hand. `evolve` returns the documents that changed. `timer(key, sub_key, document)` says when
+    a document's own time comes; whatever changes the document thereby sets, moves or ends its timer.
     """
 
     topic: Topic
@@ -44,6 +51,7 @@ class Decider:
     evolve: Evolve
     reads: Reads = no_reads
     project: Project = no_rows
+    timer: TimerOf = no_timer
 
     @property
     def name(self) -> str:
@@ -56,13 +64,14 @@ class Policy:
     """Turns events of `source` into commands of one domain, without state.
 
     `on` maps an event class to a pure function of the fact. The commands get ids derived from the event, so a re-run
-    repeats nothing. A new policy begins with the first event there is.
+    repeats nothing. A new policy begins with the first event there is, or with `start="now"` with the next one.
     """
 
     name: str
     source: Topic
     target: Topic
     on: Mapping[type[Event], Callable[[Fact[Any]], Command | Iterable[Command]]]
+    start: Literal["earliest", "now"] = "earliest"
 
     def __post_init__(self) -> None:
         """Check that it listens to its source; raises ContractError."""

@@ -60,5 +60,17 @@ class Settle:
     refuse: Refuse | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """When a document's own time comes, and the command that the platform then issues in its name.
+
+    `command` is one of the same key whose contract lists its own domain in `services`. The rule that is run by it must move the document's
+    timer to a later time or end it, else it would be due for ever.
+    """
+
+    at: datetime
+    command: Any
+
+
 Decision = Sequence[Any] | Refuse | Pending | Settle
 """What `decide` returns: events (accepted; may be empty), or one of the above."""
