@@ -5,13 +5,13 @@ It keeps no state. A re-run publishes the same commands under the same ids, and 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from streams.agent import Policy
-from streams.contract import Command
-from streams.envelope import MAX_HOPS, Actor, Signer
+from streams.contract import Command, Event
+from streams.envelope import MAX_HOPS, Actor, EventEnvelope, Signer
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
@@ -25,6 +25,23 @@ from streams.store import BadData, Claim, Slot, Store, Work
 
 class TooManyHops(RuntimeError):
     """A chain of policies is longer than any that makes sense."""
+
+
+class Issued(NamedTuple):
+    """A command that a policy makes of an event, under the id that it has on every run."""
+
+    command: Command
+    command_id: UUID
+
+
+def issued(policy: Policy, cause: EventEnvelope, message: Event) -> Iterator[Issued]:
+    """What the policy makes of an event that its `on` names: pure, so it may be asked at any time."""
+    answer = policy.on[type(message)](fact_of(cause, message))
+    nth: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for command in (answer,) if isinstance(answer, Command) else answer:
+        name, key = command.wire_name, command.key
+        yield Issued(command, derived(UUID(cause.event_id), policy.name, name, key, nth[name, key]))
+        nth[name, key] += 1
 
 
 class Acting:
@@ -106,23 +123,19 @@ class Acting:
         assert message is not None  # `_read` keeps those that `on` names
         if envelope.hops >= MAX_HOPS:
             raise TooManyHops(f"{MAX_HOPS} policies in a row: these events and commands go round in a loop.")
-        answer = self.policy.on[type(message)](fact_of(envelope, message))
-        nth: defaultdict[tuple[str, str], int] = defaultdict(int)
-        for command in (answer,) if isinstance(answer, Command) else answer:
-            n = nth[command.wire_name, command.key]
-            nth[command.wire_name, command.key] += 1
-            yield self._entry(event, command, n)
+        for command, command_id in issued(self.policy, envelope, message):
+            yield self._entry(event, command, command_id)
 
-    def _entry(self, event: EventRecord, command: Command, n: int) -> Entry:
+    def _entry(self, event: EventRecord, command: Command, command_id: UUID) -> Entry:
         if command.topic is not self.policy.target:
             raise ValueError(
                 f"{command.wire_name} is no command of {self.policy.target.domain}: a policy gives commands of one domain."
             )
-        cause, key = event.envelope, command.key
+        cause = event.envelope
         traced = (value.decode("ascii", "replace") for name, value in event.record.headers if name == TRACE)
         record_key, value = command_record(
             command,
-            command_id=derived(UUID(cause.event_id), self.policy.name, command.wire_name, key, n),
+            command_id=command_id,
             issued_at=cause.occurred_at,
             actor=Actor("service", self.policy.target.domain),
             correlation_id=UUID(cause.correlation_id),

@@ -124,10 +124,7 @@ class Kafka:
 
         Retention is unlimited: the platform itself deletes what is behind its positions. Commands carry the broker's time.
         """
-        wanted = {}
-        for topic in topics:
-            wanted[topic.commands_topic] = (topic.partitions, {"message.timestamp.type": "LogAppendTime"})
-            wanted[topic.events_topic] = (topic.partitions, {})
+        wanted = declared(topics)
         try:
             admin = await self._administrator()
             described = await admin.describe_topics()
@@ -138,9 +135,8 @@ class Kafka:
         for name, (count, config) in wanted.items():
             actual = there.get(self._namespace + name)
             if actual is None:
-                every = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_MESSAGE)}
                 # -1 with an empty assignment is the broker's default replication
-                missing.append(NewTopic(self._namespace + name, count, -1, {}, every | config))
+                missing.append(NewTopic(self._namespace + name, count, -1, {}, config))
             elif actual != count:
                 raise CaravanError(
                     f"Topic {self._namespace}{name} has {actual} partitions and its contract says {count}: the count is "
@@ -310,6 +306,16 @@ class Kafka:
         del self._producers[lane]
         with suppress(KafkaError, asyncio.TimeoutError, OSError):
             await asyncio.wait_for(producer.stop(), 1)
+
+
+def declared(topics: Collection[Topic]) -> dict[str, tuple[int, dict[str, str]]]:
+    """The topics, without namespace, that contracts want: their partitions and their configuration."""
+    every = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_MESSAGE)}
+    wanted = {}
+    for topic in topics:
+        wanted[topic.commands_topic] = (topic.partitions, every | {"message.timestamp.type": "LogAppendTime"})
+        wanted[topic.events_topic] = (topic.partitions, every)
+    return wanted
 
 
 def _ignore_outcome(future: asyncio.Future[Any]) -> None:
