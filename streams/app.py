@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import Any, cast
 
 import faust
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
+from streams.assignor import Sharing
 from streams.kafka import KafkaUrl
 from streams.loop import Delivery, Partition
 from streams.settings import Settings
@@ -42,9 +42,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.generations: defaultdict[TP, int] = defaultdict(int)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """With the sticky assignor, so that a rebalance leaves caches where they are; its memory is in the class, so one class per app."""
+        """With an assignor that gives every worker its share of each topic and leaves caches where they are."""
         consumer = super()._create_worker_consumer(transport)
-        consumer._partition_assignment_strategy = (type("Sticky", (StickyPartitionAssignor,), {}),)
+        consumer._partition_assignment_strategy = (Sharing(),)
         consumer._fetch_max_wait_ms = LONG_POLL_MS
         return consumer
 
