@@ -20,6 +20,7 @@ from api.errors import Problem, invalid, on_http, on_problem, path
 from api.frame import Frame
 from api.health import RETRY, Health
 from api.openapi import Catalogue, document
+from api.personal import Blinder
 from api.results import Commands, Refused, on_refused
 from api.routes import Generated
 from api.tokens import Tokens
@@ -85,6 +86,7 @@ def _edge(settings: Settings) -> Edge:
         clock=VirtualClock() if settings.clock == "virtual" else SystemClock(),
         log=log,
         store=store,
+        blinder=Blinder(store),
         health=Health(log, store),
     )
 

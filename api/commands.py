@@ -22,6 +22,7 @@ from streams.contract import Command, permits
 from streams.envelope import Actor
 from streams.ids import uuid7
 from streams.log import NotSent, SendUnknown
+from streams.personal import blind_fields
 from streams.producer import command_record, signed
 
 MAX_KEY = 512  # bytes of a record's key
@@ -56,6 +57,8 @@ class Issue:
             raise refused(actor)
         if b"\\u0000" in raw and (where := bodies.nul(parsed)) is not None:
             raise invalid([(path(where), "nul", "NUL characters cannot be stored")])
+        if isinstance(parsed, dict) and (given := blind_fields(contract).keys() & parsed):
+            raise invalid([(name, "extra_forbidden", "Extra inputs are not permitted") for name in sorted(given)])
         try:
             command = contract.model_validate_json(raw, strict=True)
         except ValidationError as error:
@@ -81,7 +84,8 @@ class Issue:
         command_id = uuid7(int(now.timestamp() * 1000))
         key = key_of(request)
         body = digest(command.wire_name, command.to_json()) if key is not None else ""
-        record = command_record(await sealed(edge.store, command), command_id=command_id, issued_at=now, actor=actor)
+        command = await sealed(edge.store, await edge.blinder.filled(command))
+        record = command_record(command, command_id=command_id, issued_at=now, actor=actor)
         trace = _trace(request)
         if key is None:
             place = await self._publish(command_id, *record, trace, None)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from api.auth import Authenticator
 from api.health import Health
+from api.personal import Blinder
 from api.tokens import Tokens, principal
 from sinks.postgres.edge import EdgeStore
 from streams.clock import Clock
@@ -33,6 +34,7 @@ class Edge:
     clock: Clock
     log: Kafka
     store: EdgeStore
+    blinder: Blinder
     health: Health
 
     def token(self, receipt: Receipt) -> str:

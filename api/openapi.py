@@ -12,6 +12,7 @@ from api.errors import MEDIA_TYPE, PROBLEMS
 from api.results import MAX_WAIT
 from api.views import Signature
 from streams.contract import Command
+from streams.personal import blind_fields
 
 REF = "#/components/schemas/{model}"
 _COMMAND = (400, 401, 403, 408, 413, 415, 422, 500, 503)
@@ -70,6 +71,9 @@ def _schemas(
     inputs = [(s, outputs, s.adapter) for s in signatures]
     answers, second = TypeAdapter.json_schemas(inputs, ref_template=REF)
     found: dict[Any, Any] = {contract: bodies[contract, mode] for contract in contracts}
+    for contract in contracts:  # the edge fills these, and takes them from nobody
+        for name in blind_fields(contract):
+            del first["$defs"][bodies[contract, mode]["$ref"].rpartition("/")[2]]["properties"][name]
     found |= {s: answers[s, "serialization"] for s in signatures}
     return found, first.get("$defs", {}) | second.get("$defs", {})
 

@@ -1,14 +1,53 @@
-"""Personal fields: sealed before a command is published, opened in the answers of views for those who may read them."""
+"""Personal fields: sealed before a command is published, opened in the answers of views for those who may read them.
 
+Blind fields are filled before, with the platform's secret. It stands among the keys of subjects, under a name that none has.
+"""
+
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from api.errors import invalid
 from sinks.postgres.edge import EdgeStore
 from streams.contract import Command
-from streams.personal import Sealed, is_sealed, personal_fields, seal, subject_of, unseal
+from streams.personal import Sealed, blind_fields, blinded, is_sealed, personal_fields, seal, subject_of, unseal
 
 C = TypeVar("C", bound=Command)
+ROW = "/blind"  # keys of records have no slash
+
+
+class Blinder:
+    """Hashes what must be found by a personal value; every replica with the same secret."""
+
+    def __init__(self, store: EdgeStore) -> None:
+        """Read the secret when it is first wanted."""
+        self._store = store
+        self._secret: bytes | None = None
+
+    async def filled(self, command: C) -> C:
+        """The command, whose personal fields are still clear, with its blind fields; null beside null."""
+        fields = blind_fields(type(command))
+        if not fields:
+            return command
+        texts = {name: getattr(command, fill.source) for name, fill in fields.items()}
+        hashes = await self.hashed(texts, {name: fill.kind for name, fill in fields.items()})
+        key = command.key_field
+        if key in fields and hashes[key] is None:
+            raise invalid([(fields[key].source, "missing", "Field required")])
+        return command.model_copy(update=hashes)
+
+    async def hashed(self, values: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+        """The values, with those that have a kind replaced by their hashes; null stays null."""
+        if not kinds:
+            return dict(values)
+        if self._secret is None:
+            self._secret = await self._store.subject_key(ROW)
+        secret = self._secret
+        return {
+            name: blinded(str(value), kinds[name], secret) if name in kinds and value is not None else value
+            for name, value in values.items()
+        }
 
 
 async def sealed(store: EdgeStore, command: C) -> C:
@@ -18,6 +57,8 @@ async def sealed(store: EdgeStore, command: C) -> C:
     if not texts:
         return command
     subject = str(getattr(command, command.owner)) if command.owner else command.key
+    if subject == ROW:
+        raise invalid([(command.owner or command.key_field, "key", "is no subject's name")])
     key = await store.subject_key(subject)
     return command.model_copy(update={name: Sealed(seal(text, subject, key)) for name, text in texts.items()})
 

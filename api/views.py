@@ -20,6 +20,7 @@ from api.tokens import Token
 from sinks.postgres.reader import Reader
 from streams.contract import permits
 from streams.errors import ContractError
+from streams.personal import blind_of
 from streams.view import MAX_LIMIT, Page, Paging, Readers
 
 WAIT_S = 5.0  # how long a view waits for its token to be covered
@@ -50,6 +51,7 @@ class Signature:
             __config__=ConfigDict(extra="forbid", str_max_length=MAX_VALUE),
             **{p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in plain},  # type: ignore[call-overload]
         )
+        self.blind = {p.name: m.kind or p.name for p in plain if (m := blind_of(hints[p.name]))}
         self.query = tuple(p.name for p in plain if p.default is not p.empty)
         if clash := set(self.model.model_fields) & {"after", "cursor", "limit"}:
             raise ContractError(f"View {name}: {min(clash)} is a parameter of the edge; use another name.")
@@ -81,6 +83,7 @@ class Show:
         given = self._parameters(request)
         if not signature.readers.admit(actor, given):
             raise Problem("not_found")  # whether it exists is nobody else's business
+        given = await self._edge.blinder.hashed(given, signature.blind)
         if signature.paging:
             given[signature.paging] = self._paging(request)
         value = await self._read(self._token(request), given)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streams.envelope import Actor
 from streams.errors import ContractError
-from streams.personal import FROM_TOPIC, personal_fields
+from streams.personal import FROM_TOPIC, blind_fields, personal_fields
 
 Role = Literal["Guest", "User", "VIP", "PRO", "Partner", "Admin"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -83,6 +83,7 @@ class Message(BaseModel):
         cls._parse = partial(cls.__pydantic_validator__.validate_json, extra="allow", context=context)
         if cls.key_field not in cls.model_fields:
             raise ContractError(f"{cls.__name__}: its key {cls.key_field!r} is not one of its fields.")
+        blind_fields(cls)
 
     @property
     def key(self) -> str:

@@ -2,23 +2,34 @@
 
 `note: Personal[Text]` marks a field. The edge seals it with the key of its subject (AES-256-GCM, one key per subject in a table that
 no topic feeds); rules, events, rows and logs carry the sealed text unread; destroying the key erases it everywhere.
+
+What must be found by its value, such as a login, has a *blind* field beside it that the edge fills, and no client gives::
+
+    email: Personal[Email] | None = None
+    email_login: Annotated[Name | None, Blind("email")] = None
 """
 
+import hmac
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+from unicodedata import normalize
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+from streams.errors import ContractError
+
 T = TypeVar("T")
 FROM_TOPIC = {"from_topic": True}  # validation context of messages that were sealed already
 _PREFIX = "enc1."
 _NONCE = 12  # bytes
+_BLIND = 32  # hex digits: 128 bits
 
 
 class Sealed(str):
@@ -43,6 +54,55 @@ class Mark:
 
 
 Personal = Annotated[T, Mark()]
+
+
+@dataclass(frozen=True)
+class Blind:
+    """Marks a field that holds a keyed hash (`blinded`) of the clear text of the personal field `source`.
+
+    Equal texts of one `kind` (default: the name of the source) have equal hashes, so it may be a key, be compared and be
+    unique, and tells nobody the text. On a parameter of a view there is no `source`: the value that was asked for is hashed, and
+    `kind` is the parameter's name unless it is given.
+    """
+
+    source: str | None = None
+    kind: str | None = None
+
+
+class Filled(NamedTuple):
+    """How a blind field is filled: from the field `source`, among texts of this `kind`."""
+
+    source: str
+    kind: str
+
+
+@cache
+def blind_fields(model: type[BaseModel]) -> MappingProxyType[str, Filled]:
+    """The blind fields of a command by name; raises ContractError for one that could not be filled."""
+    found = {}
+    for name, field in model.model_fields.items():
+        mark = next((part for part in field.metadata if isinstance(part, Blind)), None) or blind_of(field.annotation)
+        if mark is None:
+            continue
+        if mark.source is None or mark.source not in personal_fields(model):
+            raise ContractError(f"{model.__name__}: Blind on {name} must name one of its Personal fields.")
+        if field.is_required():
+            raise ContractError(f"{model.__name__}: {name} is filled by the edge; give it the default None.")
+        found[name] = Filled(mark.source, mark.kind or mark.source)
+    return MappingProxyType(found)
+
+
+def blind_of(annotation: Any) -> Blind | None:
+    """The mark in an annotation, wherever it stands there."""
+    if isinstance(annotation, Blind):
+        return annotation
+    return next((mark for part in get_args(annotation) if (mark := blind_of(part))), None)
+
+
+def blinded(text: str, kind: str, secret: bytes) -> str:
+    """The hash of a text: HMAC-SHA256 by the platform's secret, over the kind and the text without regard to case or form."""
+    plain = normalize("NFKC", normalize("NFKC", text).casefold())
+    return hmac.digest(secret, f"{kind}\0{plain}".encode(), "sha256").hex()[:_BLIND]
 
 
 def is_sealed(value: object) -> bool:

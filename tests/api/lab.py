@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from api.app import Served
 from streams.contract import Command, Name, Text, Topic
-from streams.personal import Personal
+from streams.personal import Blind, Personal
 from streams.view import Db, Page, Paging, view
 
 LAB = Topic("lab", key="sample", partitions=2)
@@ -28,9 +28,38 @@ class TakeSample(Command, topic=LAB, roles=("Guest",), examples=({"sample": "s1"
     note: Personal[Text] | None = None
 
 
+class SignSample(Command, topic=LAB, roles=("Guest",), examples=({"sample": "s1", "email": "Ann@example.org"},)):
+    """Says who took one; both can be found by either, as of one kind."""
+
+    sample: Name
+    email: Personal[Text] | None = None
+    email_login: Annotated[Name | None, Blind("email")] = None
+    phone: Personal[Text] | None = None
+    phone_login: Annotated[Name | None, Blind("phone", kind="email")] = None
+    nick: Personal[Text] | None = None
+    nick_login: Annotated[Name, Blind("nick")] | None = None
+
+
+class FindSample(Command, topic=LAB, roles=("Guest",), examples=({"email": "ann@example.org"},), key="login"):
+    """Keyed by what the edge fills."""
+
+    email: Personal[Text] | None = None
+    login: Annotated[Name | None, Blind("email")] = None
+
+
 class KeepSample(Command, topic=LAB, roles=("VIP",), examples=({"sample": "s1", "keeper": "u1"},), owner="keeper"):
     sample: Name
     keeper: Name
+
+
+class LabelSample(
+    Command, topic=LAB, roles=("User",), examples=({"sample": "s1", "keeper": "u1", "label": "x"},), owner="keeper"
+):
+    """Personal to an owner of any name."""
+
+    sample: Name
+    keeper: Text
+    label: Personal[Text]
 
 
 class SellSample(Command, topic=LAB, roles=("Partner",), examples=({"sample": "s1"},)):
@@ -104,11 +133,19 @@ async def secret(db: Db, text: str) -> Secret:
     return Secret.model_construct(note=text, plain=text)
 
 
+@view(roles=("Guest",))
+async def hashed(
+    db: Db, email: Annotated[str, Blind()], nick: Annotated[str, Field(min_length=2), Blind(kind="email")] | None = None
+) -> list[str | None]:
+    """What the query is given."""
+    return [email, nick]
+
+
 @view(services=("points",))
 async def inner(db: Db) -> int:
     """For services alone, so without a route."""
     return 0
 
 
-VIEWS: dict[str, Any] = {f.__name__: f for f in (sample, samples, prices, slow, broken, writes, secret, inner)}
+VIEWS: dict[str, Any] = {f.__name__: f for f in (sample, samples, prices, slow, broken, writes, secret, hashed, inner)}
 SERVED = Served(LAB, VIEWS)
