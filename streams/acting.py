@@ -74,6 +74,9 @@ class Acting:
         work.published = sum(map(len, lanes.values()))
         return work
 
+    def due(self) -> float | None:
+        """Nothing waits for its time."""
+
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
         """Park a record that the store refuses."""
         work = Work(at.next, record.offset + 1, at.number, identity(record))

@@ -13,7 +13,7 @@ import msgspec
 from streams.agent import Decider
 from streams.clock import Clock, bounded
 from streams.contract import Event
-from streams.decision import Case, Decision, Pending, Refuse, Settle
+from streams.decision import Case, Decision, Pending, Refuse, Settle, State
 from streams.envelope import Actor, EventEnvelope, Outcome, Signer, Source, body_hash, encode
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
@@ -24,6 +24,7 @@ from streams.relay import Relay
 from streams.shard import Shard, documents_of, evolved
 from streams.sink import Fact
 from streams.store import BadData, Claim, Outgoing, Result, Settled, Slot, Store, Work
+from streams.timing import FIRE, Due, Timers
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class Deciding:
     def __init__(self, decider: Decider, slot: Slot, *, store: Store, log: Log, signer: Signer, clock: Clock) -> None:
         """Nothing is read before `begin`."""
         self.decider, self.slot = decider, slot
-        self.shard = Shard(decider.table, slot.partition)
+        self.shard = Shard(decider.table, slot.partition, decider.timer)
+        self.timers = Timers(decider, slot, store=store, clock=clock)
         self.relay = Relay(slot, decider.topic.events_topic, store=store, log=log, signer=signer)
         self._store, self._log, self._clock = store, log, clock
         self._reader = CommandReader(decider.topic, slot.partition, signer, clock)
@@ -55,6 +57,7 @@ class Deciding:
         self._epoch = -1
         self._holds = Holds(store, slot)
         self._recent: dict[UUID, None] = {}
+        self._fired: dict[UUID, Due] = {}
 
     # -- the loop's protocol
 
@@ -65,14 +68,20 @@ class Deciding:
         await self._check(claim)
         self._epoch = claim.epoch
         self._holds.begin(claim)
+        await self.timers.begin()
         self.relay.start(claim.epoch, claim.relayed)
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
-        """Decide a batch."""
+        """Decide a batch, or what is due."""
         await self.relay.room()
         self.shard.trim()
-        work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-        commands = await self._fresh(await self._read(records, work), work, careful)
+        if records:
+            self._fired = {}
+            work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
+            commands = await self._fresh(await self._read(records, work), work, careful)
+        else:
+            work = Work(at.next, at.next, at.number, at.last_id)
+            commands = await self._due(work, careful)
         await self._load(commands)
         waiting = await self._holds.waiting({command.record.key for command in commands})
         for n, command in enumerate(commands):
@@ -84,22 +93,32 @@ class Deciding:
                 )
             else:
                 self._run(command, work)
-        work.states = self.shard.take()
+        work.states, work.timers = self.shard.take(), self.shard.take_timers()
         work.relayed = self.relay.sent
         return work
 
+    def due(self) -> float | None:
+        """Seconds until a timer runs out."""
+        return self.timers.wait()
+
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
-        """Park a record whose rows the store refuses."""
-        command = self._reader.read(record)
-        work = Work(at.next, record.offset + 1, at.number, identity(record), relayed=self.relay.sent)
+        """Park a record, or else the timer, whose rows the store refuses."""
+        if record is None:
+            (fired,) = self._fired.values()
+            command, work = fired.command, Work(at.next, at.next, at.number, at.last_id, relayed=self.relay.sent)
+            work.timers = {fired.document: None}
+        else:
+            command = self._reader.read(record)
+            work = Work(at.next, record.offset + 1, at.number, identity(record), relayed=self.relay.sent)
         work.parked.append(self._parked(command, "refused_by_store", str(fault), holds=True))
-        self._holds.add(record.key)
+        self._holds.add(command.record.key)
         self.shard.take()
         return work
 
     def committed(self, work: Work) -> None:
         """Relay the events; remember the ids."""
         self.shard.committed()
+        self.timers.heard(work.timers.values())
         self.relay.offer(work.outbox)
         for result in work.results:
             self._recent[result.command_id] = None
@@ -173,6 +192,13 @@ class Deciding:
                 fresh.append(command)
         return fresh
 
+    async def _due(self, work: Work, careful: bool) -> list[CommandRecord]:
+        """The commands of the timers that have run out; one that is parked or was run already is taken off the list."""
+        taken = await self.timers.take(self.shard, 1 if careful else FIRE)
+        self.shard.set({fired.document: None for fired in taken})
+        self._fired = {fired.command.envelope.command_id: fired for fired in taken}
+        return await self._fresh([fired.command for fired in taken], work, careful)
+
     async def _load(self, commands: list[CommandRecord]) -> None:
         wanted = documents_of(self.decider.reads, [(c.envelope.aggregate_id, c.message) for c in commands])
         if missing := self.shard.missing(wanted):
@@ -197,15 +223,21 @@ class Deciding:
         decided = self._judge(command, states, now)
         facts = self._facts(command, decided.events, root.version, now)
         changes: list[Any] = []
+        changed: dict[str, State] = {}
         rows: list[Any] = []
         for fact in facts:
             changes.append((fact.seq, evolved(self.decider.evolve, states, fact.event)))
+            changed.update(changes[-1][1])
             rows.extend(self.decider.project(fact, states))
+        dues = self.shard.dues(key, changed)
+        if (fired := self._fired.get(envelope.command_id)) is not None:
+            self.shard.demand_moved(fired.document, fired.due, states)
         outgoing = _outgoing(command, self.slot.partition, facts, decided.outcome, root.version, now, work.number)
         kinds = [row.__rows__ for row in rows]
         # nothing below this line raises
-        for seq, changed in changes:
-            self.shard.put(key, changed, seq, now)
+        for seq, change in changes:
+            self.shard.put(key, change, seq, now)
+        self.shard.set(dues)
         for kind, row in zip(kinds, rows, strict=True):
             work.rows.setdefault(kind, []).append(row)
         work.number = outgoing[-1].number

@@ -26,7 +26,7 @@ class Folding:
     def __init__(self, decider: Decider, slot: Slot, *, store: Store, signer: Signer) -> None:
         """Nothing is read before the first batch."""
         self.decider, self.slot = decider, slot
-        self.shard = Shard(decider.table, slot.partition)
+        self.shard = Shard(decider.table, slot.partition, decider.timer)
         self._store = store
         self._reader = EventReader(decider.topic, slot.partition, signer)
         self._holds = Holds(store, slot)
@@ -49,8 +49,11 @@ class Folding:
                 work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
             elif event.message is not None:
                 self._run(event, event.message, work)
-        work.states = self.shard.take()
+        work.states, work.timers = self.shard.take(), self.shard.take_timers()
         return work
+
+    def due(self) -> float | None:
+        """Timers are set here and run by the decider alone."""
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
         """Park a record whose rows the store refuses."""
@@ -102,11 +105,13 @@ class Folding:
         try:
             states = self.shard.states(key, decider.reads(message))
             changed = evolved(decider.evolve, states, message)
+            dues = self.shard.dues(key, changed)
             rows = [(row.__rows__, row) for row in decider.project(fact_of(envelope, message), states)]
         except Exception as error:  # noqa: BLE001 - rules may raise anything
             work.parked.append(parked(event.record, "rule_failed", words_of(error), holds=True))
             self._holds.add(event.record.key)
             return
         self.shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
+        self.shard.set(dues)
         for kind, row in rows:
             work.rows.setdefault(kind, []).append(row)

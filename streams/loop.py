@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from streams.envelope import body_hash
 from streams.errors import CaravanError
@@ -38,6 +38,7 @@ class Position(NamedTuple):
 
     next: int
     number: int
+    last_id: str | None = None
 
 
 class Handler(Protocol):
@@ -48,11 +49,18 @@ class Handler(Protocol):
         ...
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
-        """Decode, decide and encode a batch; with `careful` look ids up first. Touches nothing outside but to read."""
+        """Decode, decide and encode a batch; with `careful` look ids up first. Touches nothing outside but to read.
+
+        Without records it does what is due; `careful` then asks for one piece of it.
+        """
+        ...
+
+    def due(self) -> float | None:
+        """Seconds until it wants to be run without records; None when nothing waits for its time."""
         ...
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
-        """The work that parks this one record, whose data the store refused."""
+        """The work that parks this one record (None: the due piece prepared last), whose data the store refused."""
         ...
 
     def committed(self, work: Work) -> None:
@@ -83,9 +91,20 @@ class Delivery:
 class Partition:
     """One agent on one partition. `offer` is called by the transport, `run` is its task."""
 
-    def __init__(self, slot: Slot, handler: Handler, *, store: Store, log: Log, feed: Feed, owner: str) -> None:
-        """Nothing happens before `run`."""
+    def __init__(
+        self,
+        slot: Slot,
+        handler: Handler,
+        *,
+        store: Store,
+        log: Log,
+        feed: Feed,
+        owner: str,
+        start: Literal["earliest", "now"] = "earliest",
+    ) -> None:
+        """Nothing happens before `run`. `start` is where a position begins that nobody has had yet."""
         self.slot = slot
+        self._start = start
         self.handler = handler
         self.owner = owner
         self.claimed = asyncio.Event()
@@ -94,6 +113,7 @@ class Partition:
         self._wake = asyncio.Event()
         self._reassigned = False
         self._leaving = False
+        self._was_due = False
         self._generation = -1
         self._epoch: int | None = None
         self._position = self._ahead = Position(0, 0)
@@ -123,6 +143,10 @@ class Partition:
         self._reassigned = True
         self._wake.set()
 
+    def wake(self) -> None:
+        """The clock was moved: what is due is to be looked at again."""
+        self._wake.set()
+
     def leave(self) -> None:
         """Finish the batch under way and end."""
         self._leaving = True
@@ -130,7 +154,9 @@ class Partition:
 
     def idle_at(self, offset: int) -> bool:
         """Whether everything below this offset is done and nothing is under way."""
-        return self.claimed.is_set() and self._committing is None and self._ahead.next == offset
+        at_rest = self.claimed.is_set() and self._committing is None and self._ahead.next == offset
+        due = self.handler.due() if at_rest else None
+        return at_rest and (due is None or due > 0)
 
     # -- the task
 
@@ -162,11 +188,12 @@ class Partition:
         """Claim, check that store and log belong together, and have the transport deliver from the position on."""
         self._reassigned = False
         held = self._epoch
-        claim = await self._store.claim(self.slot, self.owner, held)
+        begin = (await self._log.bounds(*self.slot[2:]))[1] if self._start == "now" else 0
+        claim = await self._store.claim(self.slot, self.owner, held, begin)
         if claim.epoch != held:
             self.handler.forget()
         self._epoch, self._partitions = claim.epoch, claim.partitions
-        self._position = self._ahead = Position(claim.next, claim.number)
+        self._position = self._ahead = Position(claim.next, claim.number, claim.last_id)
         await self._check(claim)
         await self.handler.begin(claim)
         if self._why is not None:
@@ -222,7 +249,7 @@ class Partition:
         self._uncommitted.append(records)
         work = await self.handler.prepare(records, self._ahead, self._careful > 0)
         self._careful = max(0, self._careful - 1)
-        self._ahead = Position(work.next, work.number)
+        self._ahead = Position(work.next, work.number, work.last_id)
         await self._finish()
         if work.effect:
             self._deferred = None
@@ -254,7 +281,7 @@ class Partition:
         work.partitions, work.expected = self._partitions, self._position.next
         await self._store.commit(self.slot, self._epoch, work)
         self._uncommitted.popleft()
-        self._position = Position(work.next, work.number)
+        self._position = Position(work.next, work.number, work.last_id)
         self._pause = PATIENCE_S[0]
         self.handler.committed(work)
         self._told.set()
@@ -280,9 +307,9 @@ class Partition:
         except BadData as fault:
             self._uncommitted.clear()
             self._back()
-            if len(records) == 1:
+            if len(records) <= 1:
                 self._uncommitted.append(records)
-                await self._commit(self.handler.park(records[0], self._ahead, fault))
+                await self._commit(self.handler.park(records[0] if records else None, self._ahead, fault))
                 self._ahead = self._position
                 return
             half = len(records) // 2
@@ -295,7 +322,10 @@ class Partition:
         self._deferred = None
 
     async def _next(self) -> Sequence[Any] | None:
-        """The next batch from the position on, or None to leave; raises Reassigned, or what the commit under way raised."""
+        """The next batch from the position on, an empty one when something is due, or None to leave.
+
+        Raises Reassigned, or what the commit under way raised.
+        """
         while True:
             if self._leaving:
                 return None
@@ -304,6 +334,8 @@ class Partition:
                 raise Reassigned
             if self._committing is not None and self._committing.done():
                 await self._finish()
+            if await self._due():
+                return ()
             if self._queue:
                 delivery = self._queue.popleft()
                 if len(self._queue) == QUEUE - 1:
@@ -315,13 +347,26 @@ class Partition:
             if not await self._awake():
                 await self._write_position()
 
+    async def _due(self) -> bool:
+        """Whether something is due, and it is its turn: records go between two such batches. It is done with nothing else under way."""
+        due = self.handler.due()
+        self._was_due = due is not None and due <= 0 and not (self._was_due and self._queue)
+        if self._was_due:
+            await self._finish()
+        return self._was_due
+
     async def _awake(self) -> bool:
-        """Wait for a delivery or the end of the commit under way; False when a deferred position waited long enough."""
+        """Wait for a delivery or the end of the commit under way; False when something is due or a deferred position waited long enough."""
         waiters: set[asyncio.Task[Any]] = {asyncio.create_task(self._wake.wait())}
         if self._committing is not None:
             waiters.add(self._committing)
         try:
-            patience = DEFER_S if self._deferred is not None else None
+            limits = [
+                limit
+                for limit in (DEFER_S if self._deferred is not None else None, self.handler.due())
+                if limit is not None
+            ]
+            patience = min(limits, default=None)
             done, _ = await asyncio.wait(waiters, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             return bool(done)
         finally:

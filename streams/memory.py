@@ -171,6 +171,7 @@ class _Schema:
     outbox: dict[tuple[int, int], Outgoing] = field(default_factory=dict)
     rows: dict[str, Any] = field(default_factory=dict)
     parked: dict[tuple[Slot, int], Parked] = field(default_factory=dict)
+    timers: dict[str, tuple[int, int]] = field(default_factory=dict)  # document to (partition, time)
 
 
 class MemoryStore:
@@ -186,9 +187,9 @@ class MemoryStore:
     async def stop(self) -> None:
         """Nothing to close."""
 
-    async def claim(self, slot: Slot, owner: str, held: int | None) -> Claim:
+    async def claim(self, slot: Slot, owner: str, held: int | None, begin: int = 0) -> Claim:
         """Become the owner: a new epoch, unless the row still shows the epoch `held`."""
-        place = self.schemas[slot.domain].places[slot]
+        place = self.schemas[slot.domain].places.setdefault(slot, _Place(next=begin))
         if place.epoch != held:
             place.epoch += 1
         place.owner = owner
@@ -208,6 +209,11 @@ class MemoryStore:
         """Which of these keys wait behind a parked record."""
         parked = self.schemas[slot.domain].parked.items()
         return {p.key for (at, _), p in parked if at == slot and p.holds and p.key is not None and p.key in keys}
+
+    async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
+        """The first documents of this partition to be due."""
+        timers = self.schemas[slot.domain].timers.items()
+        return sorted(((key, due) for key, (at, due) in timers if at == slot.partition), key=lambda t: t[::-1])[:limit]
 
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
         """The next events above number `after`; whole commands."""
@@ -251,6 +257,10 @@ class MemoryStore:
         schema.outbox.update({(row.partition, row.number): row for row in work.outbox})
         schema.states.update({state.key: state for state in work.states})
         schema.parked.update({(slot, parked.offset): parked for parked in work.parked})
+        for key, due in work.timers.items():
+            schema.timers.pop(key, None)
+            if due is not None:
+                schema.timers[key] = slot.partition, due
         for settled in work.settled:
             pending = schema.results.get(settled.command_id)
             if pending is not None and pending.status == "pending":

@@ -1,6 +1,7 @@
 """How a command becomes a record: its envelope, signed. Shared by the edge and by policies."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -11,7 +12,12 @@ from streams.envelope import Actor, CommandEnvelope, Signer, encode
 TRACE = "traceparent"
 
 
-def command_record(
+def command_record(command: Command, **around: Any) -> tuple[bytes, bytes]:
+    """Key and value of the record to publish on `topic.commands_topic`; `around` as for `enveloped`."""
+    return command.key.encode(), encode(enveloped(command, **around))
+
+
+def enveloped(
     command: Command,
     *,
     command_id: UUID,
@@ -20,10 +26,10 @@ def command_record(
     correlation_id: UUID | None = None,
     causation_id: UUID | None = None,
     hops: int = 0,
-) -> tuple[bytes, bytes]:
-    """Key and value of the record to publish on `topic.commands_topic`; personal fields are sealed already."""
+) -> CommandEnvelope:
+    """A command in its envelope; its personal fields are sealed already."""
     contract = type(command)
-    envelope = CommandEnvelope(
+    return CommandEnvelope(
         command_id=command_id,
         type=contract.wire_name,
         schema_version=contract.version,
@@ -36,7 +42,6 @@ def command_record(
         hops=hops,
         payload=msgspec.Raw(command.to_json()),
     )
-    return command.key.encode(), encode(envelope)
 
 
 def signed(

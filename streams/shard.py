@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from streams.agent import Evolve, Reads
+from streams.agent import Evolve, Reads, TimerOf, no_timer
 from streams.decision import ROOT, State
 from streams.errors import CaravanError
 from streams.store import Stored
@@ -41,13 +41,23 @@ def moment(unix_us: int) -> datetime:
     return EPOCH + timedelta(microseconds=unix_us)
 
 
+class TimerStands(CaravanError):
+    """A rule left the timer that ran it where it was; it would run for ever."""
+
+
+Timers = Mapping[str, int | None]
+"""Documents to the times at which they are due (Unix microseconds), None where that has ended."""
+
+
 class Shard:
     """The hot documents of one partition; valid only under the epoch in which they were read."""
 
-    def __init__(self, table: Table, partition: int, limit: int = LIMIT) -> None:
+    def __init__(self, table: Table, partition: int, timer: TimerOf = no_timer, limit: int = LIMIT) -> None:
         """Empty; it shows itself in `table` once it is used."""
         self.table = table
         self.partition = partition
+        self._timer = timer
+        self._timers: dict[str, int | None] = {}
         self._documents: dict[str, Document] = {}
         self._dirty: dict[str, Document] = {}
         self._unreadable: dict[str, Exception] = {}
@@ -69,16 +79,32 @@ class Shard:
         for key in keys:
             row = stored.get(key)
             try:
-                self._documents[key] = self._opened(key.partition("/")[2], row)
-            except (CaravanError, msgspec.MsgspecError, TypeError) as error:
+                self._documents[key] = self._opened(key, row)
+            except Exception as error:  # noqa: BLE001 - the document is not what the rules take it for
                 self._unreadable[key] = error
             else:
                 self._bytes += (len(row.data) if row else 0) + _DOCUMENT
 
-    def _opened(self, sub_key: str, row: Stored | None) -> Document:
+    def _opened(self, name: str, row: Stored | None) -> Document:
+        key, _, sub_key = name.partition("/")
         if row is None:
             return Document(self.table.initial(sub_key))
-        return Document(self.table.decode(sub_key, row.data), row.version, row.version, moment(row.at))
+        state = self.table.decode(sub_key, row.data)
+        return Document(state, row.version, row.version, moment(row.at), self.due(key, sub_key, state))
+
+    def due(self, key: str, sub_key: str, state: State) -> int | None:
+        """When a document is due by the rules."""
+        if self._timer is no_timer:
+            return None
+        timer = self._timer(key, sub_key, state)
+        return None if timer is None else microseconds(timer.at)
+
+    def dues(self, key: str, changed: Mapping[str, State]) -> Timers:
+        """The timers that these changes set, move or end."""
+        if self._timer is no_timer:
+            return {}
+        found = {document_key(key, sub_key): self.due(key, sub_key, state) for sub_key, state in changed.items()}
+        return {name: due for name, due in found.items() if due != self._documents[name].due}
 
     def states(self, key: str, sub_keys: Iterable[str]) -> dict[str, State]:
         """The states that a rule is given; raises UnreadableDocument."""
@@ -113,6 +139,25 @@ class Shard:
             self._dirty[name] = document
         root = self._dirty[key] = self._documents[key]
         root.version, root.at = sequence, at
+
+    def demand_moved(self, name: str, due: int, states: Mapping[str, State]) -> None:
+        """Raise TimerStands unless the document, as in `states`, is due later than `due` or not at all."""
+        key, _, sub_key = name.partition("/")
+        after = self.due(key, sub_key, states.get(sub_key, self._documents[name].state))
+        if after is not None and after <= due:
+            raise TimerStands(f"{self.table.name} {name} is still due after its own command: move or end its timer.")
+
+    def set(self, timers: Timers) -> None:
+        """Take over what `dues` told, or that a timer is done with."""
+        for name, due in timers.items():
+            if name in self._documents:
+                self._documents[name].due = due
+        self._timers.update(timers)
+
+    def take_timers(self) -> dict[str, int | None]:
+        """The timers changed since the last take."""
+        timers, self._timers = self._timers, {}
+        return timers
 
     def take(self) -> list[Stored]:
         """The documents changed since the last take, sorted by key, as they are to be stored."""
@@ -149,6 +194,7 @@ class Shard:
         """Forget everything."""
         self._documents.clear()
         self._dirty.clear()
+        self._timers.clear()
         self._pinned.clear()
         self._bytes = 0
 

@@ -110,7 +110,10 @@ class Stored(NamedTuple):
 
 @dataclass
 class Work:
-    """One transaction's worth. `expected` is where the position stands, `next` where it will, `number` likewise."""
+    """One transaction's worth. `expected` is where the position stands, `next` where it will, `number` likewise.
+
+    `timers` maps documents to the time (Unix microseconds) at which they are due, None where that has ended.
+    """
 
     expected: int
     next: int
@@ -124,6 +127,7 @@ class Work:
     outbox: list[Outgoing] = field(default_factory=list)
     rows: dict[Rows, list[tuple[Any, ...]]] = field(default_factory=dict)
     states: list[Stored] = field(default_factory=list)
+    timers: dict[str, int | None] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
     published: int = 0
 
@@ -131,15 +135,22 @@ class Work:
     def effect(self) -> bool:
         """Whether anything but the position would change, or went out already (`published` commands of a policy)."""
         return bool(
-            self.results or self.outbox or self.rows or self.states or self.parked or self.duplicates or self.published
+            self.results
+            or self.outbox
+            or self.rows
+            or self.states
+            or self.timers
+            or self.parked
+            or self.duplicates
+            or self.published
         )
 
 
 class Store(Protocol):
     """Positions, documents, results, outbox and parked records. Every method may raise Unavailable."""
 
-    async def claim(self, slot: Slot, owner: str, held: int | None) -> Claim:
-        """Become the owner: a new epoch, unless the row still shows the epoch `held`. Makes the row when there is none."""
+    async def claim(self, slot: Slot, owner: str, held: int | None, begin: int = 0) -> Claim:
+        """Become the owner: a new epoch, unless the row still shows the epoch `held`. Makes the row, at `begin`, when there is none."""
         ...
 
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
@@ -152,6 +163,10 @@ class Store(Protocol):
 
     async def held(self, slot: Slot, keys: Collection[bytes]) -> set[bytes]:
         """Which of these keys wait behind a parked record."""
+        ...
+
+    async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
+        """The first documents of this partition to be due, with their times (Unix microseconds), earliest first."""
         ...
 
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:

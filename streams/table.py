@@ -17,12 +17,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the `now` of a key to which nothing 
 
 
 class Document(msgspec.Struct):
-    """A state in memory: `version` counts its changes, `stored` is the version Postgres has, `at` its last `now`."""
+    """A state in memory: `version` counts its changes, `stored` is the version Postgres has, `at` its last `now`.
+
+    `due` is when its timer runs out, in Unix microseconds.
+    """
 
     state: State
     version: int = 0
     stored: int = 0
     at: datetime = EPOCH
+    due: int | None = None
 
 
 @dataclass(eq=False)

@@ -1,24 +1,26 @@
 """The platform in memory, for authors of domains and for the core's own tests.
 
-`Kit` runs a domain's agents through the shipped loop, with a store and a broker in memory that are held to the same suite as Postgres and Kafka::
+`Kit` runs the agents of one or more domains through the shipped loop, with a store and a broker in memory that are held to the same suite as Postgres
+and Kafka, and a clock that only the test moves::
 
-    kit = Kit(decider, transfers)
+    kit = Kit.of("points")
     outcome = kit.send(SpendPoints(user_id="u1", amount=5), actor=user("u1"))
     assert (outcome.status, outcome.code) == ("rejected", "insufficient")
     assert kit.rows("balance") == [("u1", 0, 0)]
+    kit.advance(timedelta(days=2))  # whatever is due by then happens
 """
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from streams.acting import Acting
-from streams.agent import Agent, Decider
+from streams.agent import Agent, Decider, agents_of
 from streams.clock import VirtualClock
-from streams.contract import Command, Event
+from streams.contract import Command, Event, Topic
 from streams.deciding import Deciding
 from streams.decision import ROOT, State
 from streams.envelope import Actor, EventEnvelope, Signer, decode_event
@@ -39,6 +41,10 @@ def user(user_id: str, role: str = "User") -> Actor:
     return Actor("user", user_id, role)
 
 
+Ends = Mapping[tuple[str, int], int]
+"""How far topics go: the next offset by name and partition."""
+
+
 class Told(NamedTuple):
     """What became of a command that a kit was sent; `events` are those that it and what followed from it left."""
 
@@ -49,19 +55,33 @@ class Told(NamedTuple):
 
 
 class Kit:
-    """A domain in memory: send commands, look at results, events, state and rows. Close it, or use it with `with`."""
+    """Domains in memory: send commands, look at results, events, state and rows. Close it, or use it with `with`.
+
+    Where a question names no domain, that of the first decider is meant.
+    """
 
     def __init__(self, *agents: Agent, clock: VirtualClock | None = None) -> None:
-        """Give the decider and the policies of one domain."""
-        self.decider = next(agent for agent in agents if isinstance(agent, Decider))
+        """Give the agents of the domains, a decider first."""
+        self.deciders = {agent.topic.domain: agent for agent in agents if isinstance(agent, Decider)}
+        self.decider = next(iter(self.deciders.values()))
         self.topic = self.decider.topic
         self.clock = clock or VirtualClock()
         self.store = MemoryStore()
-        names = (self.topic.commands_topic, self.topic.events_topic)
-        self.broker = MemoryBroker(self.clock, dict.fromkeys(names, self.topic.partitions))
+        self._topics = {topic.domain: topic for agent in agents for topic in _topics_of(agent)}
+        counts = {
+            name: topic.partitions
+            for topic in self._topics.values()
+            for name in (topic.commands_topic, topic.events_topic)
+        }
+        self.broker = MemoryBroker(self.clock, counts)
         self._runner = asyncio.Runner()
         self._tasks: list[tuple[Partition, Handler, asyncio.Task[None]]] = []
         self._runner.run(self._start(agents))
+
+    @classmethod
+    def of(cls, *domains: str, clock: VirtualClock | None = None) -> Self:
+        """The domains of these names, as they are declared."""
+        return cls(*(agent for domain in domains for agent in agents_of(domain)), clock=clock)
 
     def __enter__(self) -> Self:
         """For `with`."""
@@ -81,14 +101,23 @@ class Kit:
     ) -> Told:
         """Publish a command, run everything that follows, and tell what became of it."""
         command_id = command_id or uuid7(int(self.clock.now().timestamp() * 1000))
-        ends = self._ends()
+        ends = self.ends()
         key, value = command_record(command, command_id=command_id, issued_at=at or self.clock.now(), actor=actor)
-        self._runner.run(self._publish(key, value))
+        self._runner.run(self._publish(command.topic.commands_topic, key, value))
         result = self.result(command_id)
         if result is None:
             return Told("parked", None, {}, self.events(ends))
         details = json.loads(result.details)["details"] if result.details else {}
         return Told(result.status, result.code, details, self.events(ends))
+
+    def advance(self, by: timedelta) -> list[Event]:
+        """Move the clock and run what is due by then; the events that it and what followed from it left."""
+        ends = self.ends()
+        self.clock.advance(by)
+        for partition, _, _ in self._tasks:
+            partition.wake()
+        self.settle()
+        return self.events(ends)
 
     def settle(self) -> None:
         """Run until nothing is left to do, after records were put onto a topic by hand."""
@@ -96,35 +125,53 @@ class Kit:
 
     def result(self, command_id: UUID) -> Result | None:
         """The result of a command, None while there is none."""
-        return self.store.schemas[self.topic.domain].results.get(command_id)
+        return next(
+            (found for schema in self.store.schemas.values() if (found := schema.results.get(command_id))), None
+        )
 
-    def envelopes(self, since: Sequence[int] = ()) -> list[EventEnvelope]:
-        """All events on the topic, or those from the offsets `since`, in the order of number per partition."""
-        records = self.broker.records(self.topic.events_topic)
-        return [decode_event(r.value or b"") for r in records if not since or r.offset >= since[r.partition]]
+    def envelopes(self, since: Ends | None = None) -> list[EventEnvelope]:
+        """All events on the topics, or those since these ends of them, in the order of number per partition."""
+        return [
+            decode_event(record.value or b"")
+            for topic in self._topics.values()
+            for record in self.broker.records(topic.events_topic)
+            if since is None or record.offset >= since[topic.events_topic, record.partition]
+        ]
 
-    def events(self, since: Sequence[int] = ()) -> list[Event]:
-        """The events of the domain in the order in which they occurred."""
-        own = [envelope for envelope in self.envelopes(since) if envelope.type in self.topic.events]
-        own.sort(key=lambda envelope: (envelope.occurred_at, envelope.hops, envelope.aggregate_seq))
-        return [self.topic.events[envelope.type].from_topic(bytes(envelope.payload)) for envelope in own]
+    def events(self, since: Ends | None = None) -> list[Event]:
+        """The events of the domains in the order in which they occurred."""
+        found = [
+            envelope for envelope in self.envelopes(since) if envelope.type in self._topics[envelope.domain].events
+        ]
+        found.sort(key=lambda envelope: (envelope.occurred_at, envelope.hops, envelope.aggregate_seq))
+        return [self._topics[e.domain].events[e.type].from_topic(bytes(e.payload)) for e in found]
 
-    def state(self, key: str, sub_key: str = ROOT) -> State:
+    def ends(self) -> Ends:
+        """Where the event topics end now."""
+        return {
+            (topic.events_topic, number): self.broker.end(topic.events_topic, number)
+            for topic in self._topics.values()
+            for number in range(topic.partitions)
+        }
+
+    def state(self, key: str, sub_key: str = ROOT, domain: str | None = None) -> State:
         """A document as stored, or its initial state."""
-        stored = self.store.schemas[self.topic.domain].states.get(document_key(key, sub_key))
-        return self.decider.table.decode(sub_key, stored.data) if stored else self.decider.table.initial(sub_key)
+        domain = domain or self.topic.domain
+        table = self.deciders[domain].table
+        stored = self.store.schemas[domain].states.get(document_key(key, sub_key))
+        return table.decode(sub_key, stored.data) if stored else table.initial(sub_key)
 
-    def rows(self, table: str) -> list[tuple[Any, ...]]:
+    def rows(self, table: str, domain: str | None = None) -> list[tuple[Any, ...]]:
         """The rows of a view's table, sorted."""
-        rows = self.store.schemas[self.topic.domain].rows.get(table, [])
+        rows = self.store.schemas[domain or self.topic.domain].rows.get(table, [])
         return sorted(rows.values() if isinstance(rows, dict) else rows)
 
     def parked(self) -> list[Parked]:
-        """The parked records, in order."""
-        return [parked for _, parked in sorted(self.store.schemas[self.topic.domain].parked.items())]
+        """The parked records of all domains, in order."""
+        return [parked for schema in self.store.schemas.values() for _, parked in sorted(schema.parked.items())]
 
     def rebuilt(self) -> MemoryStore:
-        """A new store, built from the events alone by the projection."""
+        """A new store, built from the events alone by the projections."""
         store = MemoryStore()
         self._runner.run(self._rebuild(store))
         return store
@@ -133,9 +180,10 @@ class Kit:
 
     async def _start(self, agents: Iterable[Agent]) -> None:
         for agent in agents:
-            topic = agent.topic.commands_topic if isinstance(agent, Decider) else agent.source.events_topic
-            for number in range(self.topic.partitions):
-                slot = Slot(self.topic.domain, agent.name, topic, number)
+            source, target = _topics_of(agent)
+            name = source.commands_topic if isinstance(agent, Decider) else source.events_topic
+            for number in range(source.partitions):
+                slot = Slot(target.domain, agent.name, name, number)
                 self._open(slot, self._handler(agent, slot), self.store)
         await self._settle()
 
@@ -149,11 +197,7 @@ class Kit:
         self.broker.join(slot, partition)
         self._tasks.append((partition, handler, asyncio.create_task(partition.run())))
 
-    def _ends(self) -> list[int]:
-        return [self.broker.end(self.topic.events_topic, number) for number in range(self.topic.partitions)]
-
-    async def _publish(self, key: bytes, value: bytes) -> None:
-        topic = self.topic.commands_topic
+    async def _publish(self, topic: str, key: bytes, value: bytes) -> None:
         await self.broker.publish(topic, key, value, signed(topic, key, value, SIGNER))
         await self._settle()
 
@@ -175,12 +219,18 @@ class Kit:
         )
 
     async def _rebuild(self, store: MemoryStore) -> None:
-        for number in range(self.topic.partitions):
-            slot = Slot(self.topic.domain, f"{self.topic.domain}.rebuild", self.topic.events_topic, number)
-            self._open(slot, Folding(self.decider, slot, store=store, signer=SIGNER), store)
+        for domain, decider in self.deciders.items():
+            for number in range(decider.topic.partitions):
+                slot = Slot(domain, f"{domain}.rebuild", decider.topic.events_topic, number)
+                self._open(slot, Folding(decider, slot, store=store, signer=SIGNER), store)
         await self._settle()
 
     async def _stop(self) -> None:
         for partition, _, task in self._tasks:
             partition.leave()
             await task
+
+
+def _topics_of(agent: Agent) -> tuple[Topic, Topic]:
+    """What an agent reads, and the domain that it belongs to."""
+    return (agent.topic, agent.topic) if isinstance(agent, Decider) else (agent.source, agent.target)

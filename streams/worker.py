@@ -8,13 +8,13 @@ import signal
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from streams import discover
 from streams.acting import Acting
 from streams.agent import Agent, Decider, agents_of
 from streams.app import App
-from streams.clock import SystemClock
+from streams.clock import SystemClock, VirtualClock
 from streams.deciding import Deciding
 from streams.envelope import Signer
 from streams.errors import CaravanError
@@ -39,7 +39,8 @@ class Worker:
         self.log = Kafka(settings)
         self.apps: list[App] = []
         self._signer = Signer(settings.signing_keys)
-        self._clock = SystemClock()
+        self._clock = VirtualClock() if settings.clock == "virtual" else SystemClock()
+        self._follower: Any = None
         self._instance = instance
         self._owner = f"{instance or socket.gethostname()}:{os.getpid()}"
 
@@ -63,7 +64,10 @@ class Worker:
         self.apps.append(app)
 
     async def start(self) -> None:
-        """Join the groups."""
+        """Take over the platform's clock where it is a virtual one, and join the groups."""
+        if isinstance(self._clock, VirtualClock):
+            self._follower = self.store.follow(self._clock, self._clock_moved)  # type: ignore[attr-defined]
+            await self._follower.start()
         for app in self.apps:
             app.finalize()
             await app.start()
@@ -92,18 +96,29 @@ class Worker:
                 await asyncio.gather(*(app.stop() for app in self.apps))
         except TimeoutError:
             log.warning("left %d s after the signal with work under way; its next owner does it again", LEAVE_S)
+        if self._follower is not None:
+            await self._follower.stop()
         await self.log.stop()
+
+    def _clock_moved(self) -> None:
+        for app in self.apps:
+            for partition in app.partitions():
+                partition.wake()
 
     def _partition(self, agent: Agent, app: App, slot: Slot) -> Partition:
         handler: Handler
+        start: Literal["earliest", "now"] = "earliest"
         if isinstance(agent, Decider):
             handler = Deciding(agent, slot, store=self.store, log=self.log, signer=self._signer, clock=self._clock)
         else:
             handler = Acting(agent, slot, store=self.store, log=self.log, signer=self._signer)
-        return self._open(slot, handler, app)
+            start = agent.start
+        return self._open(slot, handler, app, start)
 
-    def _open(self, slot: Slot, handler: Handler, app: App) -> Partition:
-        return Partition(slot, handler, store=self.store, log=self.log, feed=app, owner=self._owner)
+    def _open(
+        self, slot: Slot, handler: Handler, app: App, start: Literal["earliest", "now"] = "earliest"
+    ) -> Partition:
+        return Partition(slot, handler, store=self.store, log=self.log, feed=app, owner=self._owner, start=start)
 
 
 async def run(

@@ -18,6 +18,8 @@ _OFFSETS = "agent = $1 AND topic = $2 AND partition = $3"
 _RESULT = ("command_id", "status", "code", "details", "events", "hash", "actor", "partition", "offset")
 _OUTBOX = ("partition", "number", "key", "value", "more", "traceparent")
 _STATE = ("key", "version", "replaces", "rules", "at", "data")
+_TIMER = ("key", "partition", "due")
+_MOVED = "ON CONFLICT (key) DO UPDATE SET due = excluded.due, partition = excluded.partition"
 _PARKED = (
     "agent", "topic", "partition", "offset", "key", "value", "headers", "cause", "error", "command_id", "actor", "holds",
 )  # fmt: skip
@@ -92,6 +94,7 @@ class Writer:
             else:
                 await self._copy(connection, rows.name, rows.columns, values)
         await self._put_states(connection, work.states)
+        await self._put_timers(connection, slot, work)
         await self._settle(connection, work)
         if work.parked:
             statement = self._statement("parked", lambda: self._insert("parked", _PARKED) + " ON CONFLICT DO NOTHING")
@@ -149,6 +152,13 @@ class Writer:
         done = await connection.execute(self._statement("state", sql), *_columns(states))
         if done != f"INSERT 0 {len(states)}":
             raise Lost("A document was changed by another owner.")
+
+    async def _put_timers(self, connection: Any, slot: Slot, work: Work) -> None:
+        if ended := [key for key, due in work.timers.items() if due is None]:
+            await connection.execute(f"DELETE FROM {quoted(self._schema)}.timers WHERE key = ANY($1)", ended)
+        if timers := [(key, slot.partition, due) for key, due in sorted(work.timers.items()) if due is not None]:
+            statement = self._statement("timers", lambda: f"{self._insert('timers', _TIMER)} {_MOVED}")
+            await connection.execute(statement, *_columns(timers))
 
     async def _settle(self, connection: Any, work: Work) -> None:
         if work.settled:

@@ -5,17 +5,19 @@ that a batch which loads documents while another one commits cannot wait for its
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from sinks.postgres.clock import Follower
 from sinks.postgres.commit import Writer
 from sinks.postgres.faults import understood
 from sinks.postgres.migrations import add_result_partitions
 from sinks.postgres.names import quoted, schema_of
+from streams.clock import VirtualClock
 from streams.errors import CaravanError
 from streams.store import Claim, Outgoing, Slot, Stored, Work
 
@@ -58,7 +60,7 @@ class PostgresStore:
 
     # -- the core's protocol
 
-    async def claim(self, slot: Slot, owner: str, held: int | None) -> Claim:
+    async def claim(self, slot: Slot, owner: str, held: int | None, begin: int = 0) -> Claim:
         """Become the owner: a new epoch, unless the row still shows the epoch `held`.
 
         Whoever keeps the row locked for more than `WAIT_S` (a frozen process; no time-out of Postgres fires while a client is silent inside a
@@ -66,7 +68,7 @@ class PostgresStore:
         """
         with understood():
             async with self._as_domain(self._write, slot) as (connection, schema):
-                taking = asyncio.create_task(self._take(connection, schema, slot, owner, held))
+                taking = asyncio.create_task(_take(connection, schema, slot, owner, held, begin))
                 try:
                     while not taking.done():
                         await asyncio.wait([taking], timeout=WAIT_S)
@@ -103,6 +105,11 @@ class PostgresStore:
             "WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds AND key = ANY($4::bytea[])"
         )
         return {row["key"] for row in await self._fetch(slot, query, *slot[1:], list(keys))}
+
+    async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
+        """The first documents of this partition to be due, earliest first."""
+        query = "SELECT key, due FROM {schema}.timers WHERE partition = $1 ORDER BY due, key LIMIT $2"
+        return [(row["key"], row["due"]) for row in await self._fetch(slot, query, slot.partition, limit)]
 
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
         """The next events above number `after`, in order; whole commands."""
@@ -155,6 +162,10 @@ class PostgresStore:
                 for domain in self._writers:
                     await add_result_partitions(connection, self._schema(domain))
 
+    def follow(self, clock: VirtualClock, moved: Callable[[], None]) -> Follower:
+        """What keeps a process's clock where the platform's is, once it is started."""
+        return Follower(self._dsn, self._namespace, clock, moved)
+
     # -- parts
 
     def _schema(self, domain: str) -> str:
@@ -181,19 +192,6 @@ class PostgresStore:
                 rows: list[Any] = await connection.fetch(query.format(schema=quoted(self._schema(slot.domain))), *args)
                 return rows
 
-    async def _take(self, connection: Any, schema: str, slot: Slot, owner: str, held: int | None) -> Any:
-        """Make the row if need be, lock it, and raise the epoch unless it is still ours."""
-        await connection.execute(  # it waits, too, for whoever has moved the position and not yet committed
-            f"INSERT INTO {schema}.offsets (agent, topic, partition) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            *slot[1:],
-        )
-        return await connection.fetchrow(
-            f"UPDATE {schema}.offsets SET owner = $4, epoch = CASE WHEN epoch = $5 THEN epoch ELSE epoch + 1 END, "
-            "moved_at = now() WHERE agent = $1 AND topic = $2 AND partition = $3 "
-            "RETURNING next, epoch, number, relayed, last_id, partitions",
-            *slot[1:], owner, held,
-        )  # fmt: skip
-
     async def _end_blockers(self, pid: int) -> None:
         async with self._read.acquire() as connection:
             await connection.execute("SELECT pg_terminate_backend(b) FROM unnest(pg_blocking_pids($1)) b", pid)
@@ -201,3 +199,17 @@ class PostgresStore:
 
 async def _nothing(connection: Any) -> None:
     """Connections need no reset between uses: whatever is set here is LOCAL to its transaction."""
+
+
+async def _take(connection: Any, schema: str, slot: Slot, owner: str, held: int | None, begin: int) -> Any:
+    """Make the row if need be, lock it, and raise the epoch unless it is still ours."""
+    await connection.execute(  # it waits, too, for whoever has moved the position and not yet committed
+        f"INSERT INTO {schema}.offsets (agent, topic, partition, next) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        *slot[1:], begin,
+    )  # fmt: skip
+    return await connection.fetchrow(
+        f"UPDATE {schema}.offsets SET owner = $4, epoch = CASE WHEN epoch = $5 THEN epoch ELSE epoch + 1 END, "
+        "moved_at = now() WHERE agent = $1 AND topic = $2 AND partition = $3 "
+        "RETURNING next, epoch, number, relayed, last_id, partitions",
+        *slot[1:], owner, held,
+    )  # fmt: skip

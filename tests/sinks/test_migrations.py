@@ -16,7 +16,13 @@ from streams.ids import uuid7
 from streams.settings import Settings
 from tests.sinks.test_store import SLOT, record, result, work
 
-ALL = ["edge/edge_0001_edge", "other/core_0001_core", "tally/core_0001_core", "tally/0001_rows"]
+CORE = [name for name, _ in migrations._core("core")]
+ALL = [
+    *(f"edge/{name}" for name, _ in migrations._core("edge")),
+    *(f"other/{name}" for name in CORE),
+    *(f"tally/{name}" for name in CORE),
+    "tally/0001_rows",
+]
 
 
 async def tables(admin: Any, schema: str) -> set[str]:

@@ -69,8 +69,8 @@ class FaultyStore(Faults):
         super().__init__()
         self.inner = inner
 
-    async def claim(self, slot: Slot, owner: str, held: int | None) -> Claim:
-        claim: Claim = await self.through("claim", self.inner.claim, slot, owner, held)
+    async def claim(self, slot: Slot, owner: str, held: int | None, begin: int = 0) -> Claim:
+        claim: Claim = await self.through("claim", self.inner.claim, slot, owner, held, begin)
         return claim
 
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
@@ -83,6 +83,10 @@ class FaultyStore(Faults):
 
     async def held(self, slot: Slot, keys: Collection[bytes]) -> set[bytes]:
         found: set[bytes] = await self.through("held", self.inner.held, slot, keys)
+        return found
+
+    async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = await self.through("timers", self.inner.timers, slot, limit)
         return found
 
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
