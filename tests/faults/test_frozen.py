@@ -12,13 +12,10 @@ async def test_a_woken_worker_has_lost_its_claim(ground: Ground) -> None:
     """It freezes with a transaction open on one partition, in a COMMIT that does not end on another, and on a third in one
     that does, with the next batch in its hand.
     """
-    for _ in range(2):
-        ground.start_worker()
-    await until(ground.shared, "both have partitions")
+    frozen = await ground.worker()
     async with ground.load.steady(400):
         await ground.goes_on()
-        frozen, held = await ground.decider()
-        other = next(worker for worker in ground.workers if worker is not frozen)
+        _, held = await ground.decider()
         before = await ground.epochs()
         async with AsyncExitStack() as stack:
             async with ground.held_at_begin(frozen, held[0]):
@@ -26,6 +23,7 @@ async def test_a_woken_worker_has_lost_its_claim(ground: Ground) -> None:
                 async with ground.held_in_commit(frozen, held[2]):
                     await more_to_decide(ground, held[2])
                     frozen.freeze()
+            other = ground.start_worker()
             await until(lambda: all_of(ground, other), "the other has all")
             await ground.goes_on()
         epochs = await ground.epochs()
