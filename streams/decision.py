@@ -72,5 +72,13 @@ class Timer:
     command: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What an effect wants of the outside world, as plain data: `act` names it (`send_mail`), `data` is JSON."""
+
+    act: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
 Decision = Sequence[Any] | Refuse | Pending | Settle
 """What `decide` returns: events (accepted; may be empty), or one of the above."""

@@ -14,7 +14,7 @@ from streams.clock import Clock
 from streams.log import Entry
 from streams.loop import Partition
 from streams.partitioner import partition_of
-from streams.store import BadData, Claim, Duplicate, Lost, Outgoing, Parked, Result, Slot, Stored, Work
+from streams.store import BadData, Call, Claim, Duplicate, Lost, Outgoing, Parked, Result, Slot, Stored, Work
 
 DELIVERY = 500  # records that the broker hands over at most at once
 _STORABLE = re.compile(r"[^\x00\ud800-\udfff]*")  # text that Postgres takes
@@ -172,6 +172,7 @@ class _Schema:
     rows: dict[str, Any] = field(default_factory=dict)
     parked: dict[tuple[Slot, int], Parked] = field(default_factory=dict)
     timers: dict[str, tuple[int, int]] = field(default_factory=dict)  # document to (partition, time)
+    calls: dict[tuple[Slot, int], Call] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -214,6 +215,24 @@ class MemoryStore:
         """The first documents of this partition to be due."""
         timers = self.schemas[slot.domain].timers.items()
         return sorted(((key, due) for key, (at, due) in timers if at == slot.partition), key=lambda t: t[::-1])[:limit]
+
+    async def owed(self, slot: Slot, limit: int) -> list[Call]:
+        """The first call of each key, earliest due first."""
+        first: dict[bytes, Call] = {}
+        for (at, _), call in sorted(self.schemas[slot.domain].calls.items(), key=lambda item: item[1].number):
+            if at == slot:
+                first.setdefault(call.key, call)
+        found = [call for call in first.values() if call.status != "parked"]
+        return sorted(found, key=lambda call: (call.due, call.number))[:limit]
+
+    async def answer(self, slot: Slot, call: Call) -> bool:
+        """Write down what came of a claimed call."""
+        calls = self.schemas[slot.domain].calls
+        there = calls.get((slot, call.number))
+        if there is None or (there.status, there.epoch, there.attempts) != ("claimed", call.epoch, call.attempts):
+            return False
+        calls[slot, call.number] = call
+        return True
 
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
         """The next events above number `after`; whole commands."""
@@ -261,6 +280,10 @@ class MemoryStore:
             schema.timers.pop(key, None)
             if due is not None:
                 schema.timers[key] = slot.partition, due
+        for call in work.calls:
+            schema.calls[slot, call.number] = call
+            if call.status == "done":
+                del schema.calls[slot, call.number]
         for settled in work.settled:
             pending = schema.results.get(settled.command_id)
             if pending is not None and pending.status == "pending":

@@ -5,7 +5,7 @@ One `commit` is one transaction; it moves the position or it changes nothing.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from streams.errors import CaravanError
@@ -108,11 +108,34 @@ class Stored(NamedTuple):
     data: str
 
 
+class Call(NamedTuple):
+    """A call to the outside that an effect owes because of the event at `number`; calls of a key are made one after the other.
+
+    `status`: `waiting` until `due` (Unix microseconds); `claimed` by the owner under `epoch`, so perhaps done, whose word is waited for until `due`;
+    `answered` with `outcome` (JSON), of which nothing followed yet; `parked`; `done`, which the store forgets. `unknown`: an earlier attempt may have been done.
+    """
+
+    number: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+    intent: str
+    due: int
+    status: Literal["waiting", "claimed", "answered", "parked", "done"] = "waiting"
+    unknown: bool = False
+    attempts: int = 0
+    epoch: int = 0
+    outcome: str | None = None
+    error: str | None = None
+
+
 @dataclass
 class Work:
     """One transaction's worth. `expected` is where the position stands, `next` where it will, `number` likewise.
 
-    `timers` maps documents to the time (Unix microseconds) at which they are due, None where that has ended.
+    `timers` maps documents to the time (Unix microseconds) at which they are due, None where that has ended; `calls` are those of an effect that are new
+    or changed.
     """
 
     expected: int
@@ -128,6 +151,7 @@ class Work:
     rows: dict[Rows, list[tuple[Any, ...]]] = field(default_factory=dict)
     states: list[Stored] = field(default_factory=list)
     timers: dict[str, int | None] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     published: int = 0
 
@@ -140,6 +164,7 @@ class Work:
             or self.rows
             or self.states
             or self.timers
+            or self.calls
             or self.parked
             or self.duplicates
             or self.published
@@ -167,6 +192,14 @@ class Store(Protocol):
 
     async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
         """The first documents of this partition to be due, with their times (Unix microseconds), earliest first."""
+        ...
+
+    async def owed(self, slot: Slot, limit: int) -> list[Call]:
+        """The first call of each key, those that are due first before the others; a parked one keeps its key waiting."""
+        ...
+
+    async def answer(self, slot: Slot, call: Call) -> bool:
+        """Write down what came of a claimed call, whoever owns the partition now; False when somebody has acted on it since."""
         ...
 
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import asyncpg
 
+from sinks.postgres.effects import put_calls
 from sinks.postgres.faults import DRIVER
-from sinks.postgres.names import literal, quoted
+from sinks.postgres.names import literal, quoted, storable
 from streams.sink import Rows
 from streams.store import Lost, Parked, Slot, Stored, Unavailable, Work
 
@@ -96,6 +97,8 @@ class Writer:
         await self._put_states(connection, work.states)
         await self._put_timers(connection, slot, work)
         await self._settle(connection, work)
+        if work.calls:
+            await put_calls(connection, self._schema, slot, work.calls)
         if work.parked:
             statement = self._statement("parked", lambda: self._insert("parked", _PARKED) + " ON CONFLICT DO NOTHING")
             await connection.execute(statement, *_columns([_parked(slot, p) for p in work.parked]))
@@ -201,14 +204,9 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return list(zip(*rows, strict=True))
 
 
-def _storable(text: str | None) -> str | None:
-    """What anybody wrote, with what Postgres cannot store spelled out."""
-    return text and text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-
-
 def _parked(slot: Slot, parked: Parked) -> tuple[Any, ...]:
     headers = json.dumps([[name, value.hex()] for name, value in parked.headers])
     return (
         slot.agent, slot.topic, slot.partition, parked.offset, parked.key, parked.value, headers, parked.cause,
-        _storable(parked.error), parked.command_id, _storable(parked.actor), parked.holds,
+        storable(parked.error), parked.command_id, storable(parked.actor), parked.holds,
     )  # fmt: skip

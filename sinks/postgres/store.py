@@ -14,12 +14,13 @@ import asyncpg
 
 from sinks.postgres.clock import Follower
 from sinks.postgres.commit import Writer
+from sinks.postgres.effects import answer_call, first_calls
 from sinks.postgres.faults import understood
 from sinks.postgres.migrations import add_result_partitions
 from sinks.postgres.names import quoted, schema_of
 from streams.clock import VirtualClock
 from streams.errors import CaravanError
-from streams.store import Claim, Outgoing, Slot, Stored, Work
+from streams.store import Call, Claim, Outgoing, Slot, Stored, Work
 
 WRITERS, READERS = 8, 6  # connections a process
 WAIT_S = 1.0  # how long a claimer waits for the row before it ends whoever holds it
@@ -110,6 +111,18 @@ class PostgresStore:
         """The first documents of this partition to be due, earliest first."""
         query = "SELECT key, due FROM {schema}.timers WHERE partition = $1 ORDER BY due, key LIMIT $2"
         return [(row["key"], row["due"]) for row in await self._fetch(slot, query, slot.partition, limit)]
+
+    async def owed(self, slot: Slot, limit: int) -> list[Call]:
+        """The first call of each key, earliest due first."""
+        with understood():
+            async with self._read.acquire() as connection:
+                return await first_calls(connection, quoted(self._schema(slot.domain)), slot, limit)
+
+    async def answer(self, slot: Slot, call: Call) -> bool:
+        """Write down what came of a claimed call, whoever owns the partition now; False when somebody has acted on it since."""
+        with understood():
+            async with self._as_domain(self._write, slot) as (connection, schema):
+                return await answer_call(connection, schema, slot, call)
 
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
         """The next events above number `after`, in order; whole commands."""

@@ -19,7 +19,7 @@ from streams.log import Entry
 from streams.loop import Handler, Partition
 from streams.memory import MemoryBroker, MemoryRecord, MemoryStore
 from streams.producer import command_record, signed
-from streams.store import Claim, Outgoing, Parked, Result, Slot, Store, Stored, Work
+from streams.store import Call, Claim, Outgoing, Parked, Result, Slot, Store, Stored, Work
 from streams.testing import ADMIN, SIGNER
 from tests.streams.tally import ECHO, TALLY, decider
 
@@ -88,6 +88,13 @@ class FaultyStore(Faults):
     async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = await self.through("timers", self.inner.timers, slot, limit)
         return found
+
+    async def owed(self, slot: Slot, limit: int) -> list[Call]:
+        found: list[Call] = await self.through("owed", self.inner.owed, slot, limit)
+        return found
+
+    async def answer(self, slot: Slot, call: Call) -> bool:
+        return bool(await self.through("answer", self.inner.answer, slot, call))
 
     async def unsent(self, slot: Slot, after: int, limit: int) -> list[Outgoing]:
         found: list[Outgoing] = await self.through("unsent", self.inner.unsent, slot, after, limit)

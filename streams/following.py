@@ -1,0 +1,30 @@
+"""What all readers of events do with a batch: park what does not speak, and drop the numbers that were seen before (a relay's repeats)."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from streams.holds import parked
+from streams.records import EventReader, EventRecord, Unfit
+from streams.store import Work
+
+BREATH = 256  # events between two chances for everything else on this loop
+
+
+async def unseen(reader: EventReader, records: Sequence[Any], work: Work) -> list[EventRecord]:
+    """The events of a batch that are new; `work` takes the rest, and the last number."""
+    events = []
+    for n, record in enumerate(records):
+        if n % BREATH == 0:
+            await asyncio.sleep(0)
+        try:
+            event = reader.read(record)
+        except Unfit as unfit:
+            work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+            continue
+        if event.envelope.number > work.number:
+            work.number = event.envelope.number
+            events.append(event)
+        else:
+            work.duplicates += 1
+    return events
