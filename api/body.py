@@ -17,7 +17,7 @@ async def read(request: Request) -> bytes:
     headers = request.headers
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem("unsupported_media_type")
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if "content-encoding" in headers:  # whoever encodes nothing does not say so (RFC 9110, 8.4.1)
         raise Problem("unsupported_media_type")
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length[:20]) > MAX_BODY:
