@@ -7,6 +7,7 @@ import typer
 
 DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CARAVAN_DATA_DIR", help="Folder of the instance.")]
 NewPorts = Annotated[bool, typer.Option("--new-ports", help="Choose other ports for the broker and Postgres.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 HERE = Path(".caravan")
 
 app = typer.Typer(
@@ -24,6 +25,14 @@ app = typer.Typer(
 def examples(*lines: str) -> str:
     """The foot of a command's help."""
     return "\n\n".join(("[bold]Examples[/bold]", *lines))
+
+
+def topics_so_far(incomplete: str) -> list[str]:
+    """What the shell offers for the name of a topic."""
+    from streams import discover
+
+    names = [name for domain in discover.domains() for name in (domain, f"{domain}.commands", f"{domain}.events")]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @app.command(
@@ -120,10 +129,60 @@ def token(
 
 
 @app.command(epilog=examples("caravan status", "caravan status --json | jq '.agents[].lag'"))
-def status(
-    data_dir: DataDir = HERE, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False
-) -> None:
+def status(data_dir: DataDir = HERE, as_json: Json = False) -> None:
     """Show where every agent stands: position, lag, parked records and rate of each partition; and the disk in use."""
     from caravan import commands
 
     commands.status(data_dir, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "caravan new invoices",
+        "caravan new loyalty_cards --aggregate card --key card_number --command issue_card --event card_issued",
+        "caravan new invoices --yes --into ~/src/caravan",
+    )
+)
+def new(
+    domain: Annotated[str, typer.Argument(help="Name of the domain: lower-case words joined by _, usually a plural.")],
+    aggregate: Annotated[str | None, typer.Option(help="What one of them is called, as in invoice.")] = None,
+    key: Annotated[str | None, typer.Option(help="Field that identifies it, as in invoice_id.")] = None,
+    command: Annotated[str | None, typer.Option(help="First command, as in create_invoice.")] = None,
+    event: Annotated[str | None, typer.Option(help="Event that follows it, as in invoice_created.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the usual names.")] = False,
+    into: Annotated[Path | None, typer.Option(help="Checkout to write into; the one around here unless given.")] = None,
+) -> None:
+    """Write a small working domain: contract, rules, table, rows, view, migration and tests.
+
+    It asks for what the options leave open, if it can. Only new files are written; the platform finds the domain by their names.
+    """
+    from caravan import new as writer
+
+    named = {"aggregate": aggregate, "key": key, "command": command, "event": event}
+    writer.new(domain, named, yes=yes, into=into)
+
+
+@app.command(
+    epilog=examples(
+        "caravan tail points",
+        "caravan tail points.events --since 10m --key ann",
+        "caravan tail points --since earliest --no-follow --json | jq .type",
+    )
+)
+def tail(
+    topic: Annotated[
+        str, typer.Argument(help="points.commands, points.events, or points for both.", autocompletion=topics_so_far)
+    ],
+    since: Annotated[
+        str | None,
+        typer.Option(help="From when on: 10m ago, 2026-01-31T13:30 (UTC), or earliest; from now on unless given."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Only records of this aggregate id.")] = None,
+    follow: Annotated[bool, typer.Option(help="Go on with what comes, or end after what is there.")] = True,
+    as_json: Json = False,
+    data_dir: DataDir = HERE,
+) -> None:
+    """Show the records of a topic as they come: decoded, checked, personal fields masked."""
+    from caravan import tail as follower
+
+    follower.tail(data_dir, topic, since=since, key=key, follow=follow, as_json=as_json)
