@@ -13,10 +13,11 @@ Its declaration says the topic, the key, who may issue it; the class name gives 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from streams.envelope import Actor
 from streams.errors import ContractError
@@ -31,6 +32,25 @@ Text = Annotated[str, Field(strict=True, max_length=1000, pattern=r"^[^\x00]*$")
 
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
 """An identifier given from outside: ids of users, holds, sources."""
+
+
+def _written(value: Any) -> Any:
+    """A number would be taken for a Unix time, in seconds or milliseconds by its size."""
+    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value)):
+        return value
+    raise ValueError("a time is written as in 2026-01-31T12:00:00Z")
+
+
+def _in_utc(value: datetime) -> datetime:
+    if 1000 < value.year < 9000:  # beyond, the change of offset could leave the calendar
+        value = value.astimezone(UTC)
+    if not 2000 <= value.year < 3000:  # and a sum of times here
+        raise ValueError("a time is of the years 2000 to 2999")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
+"""A point in time, given with its offset from UTC and kept as UTC."""
 
 
 @dataclass(eq=False)
