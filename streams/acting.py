@@ -6,19 +6,21 @@ It keeps no state. A re-run publishes the same commands under the same ids, and 
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from streams.agent import Policy
 from streams.contract import Command, Event
 from streams.envelope import MAX_HOPS, Actor, EventEnvelope, Signer
+from streams.following import unseen
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
 from streams.loop import Position, identity
 from streams.partitioner import partition_of
 from streams.producer import TRACE, command_record, signed
-from streams.records import EventReader, EventRecord, Unfit
+from streams.records import EventReader, EventRecord
 from streams.sink import fact_of
 from streams.store import BadData, Claim, Slot, Store, Work
 
@@ -44,6 +46,28 @@ def issued(policy: Policy, cause: EventEnvelope, message: Event) -> Iterator[Iss
         nth[name, key] += 1
 
 
+def issue(event: EventRecord, command: Command, command_id: UUID, *, issued_at: datetime, signer: Signer) -> Entry:
+    """The record of a command that a domain issues because of an event, as a service in its own name."""
+    cause = event.envelope
+    traced = (value.decode("ascii", "replace") for name, value in event.record.headers if name == TRACE)
+    key, value = command_record(
+        command,
+        command_id=command_id,
+        issued_at=issued_at,
+        actor=Actor("service", command.topic.domain),
+        correlation_id=UUID(cause.correlation_id),
+        causation_id=UUID(cause.event_id),
+        hops=cause.hops + 1,
+    )
+    return Entry(key, value, signed(command.topic.commands_topic, key, value, signer, next(traced, None)))
+
+
+def demand_hops(cause: EventEnvelope) -> None:
+    """Raise TooManyHops for an event at the end of too long a chain."""
+    if cause.hops >= MAX_HOPS:
+        raise TooManyHops(f"{MAX_HOPS} policies in a row: these events and commands go round in a loop.")
+
+
 class Acting:
     """The handler of a policy on one partition of its source."""
 
@@ -61,7 +85,7 @@ class Acting:
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
         """Publish the commands of a batch and wait for their acknowledgement."""
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-        events = self._read(records, work)
+        events = [e for e in await unseen(self._reader, records, work) if type(e.message) in self.policy.on]
         waiting = await self._holds.waiting({event.record.key for event in events})
         lanes: defaultdict[int, list[list[Entry]]] = defaultdict(list)
         for event in events:
@@ -94,22 +118,6 @@ class Acting:
     async def end(self) -> None:
         """Nothing runs."""
 
-    def _read(self, records: Sequence[Any], work: Work) -> list[EventRecord]:
-        events = []
-        for record in records:
-            try:
-                event = self._reader.read(record)
-            except Unfit as unfit:
-                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
-                continue
-            if event.envelope.number <= work.number:
-                work.duplicates += 1
-                continue
-            work.number = event.envelope.number
-            if type(event.message) in self.policy.on:
-                events.append(event)
-        return events
-
     def _run(self, event: EventRecord, lanes: dict[int, list[list[Entry]]], work: Work) -> None:
         try:
             entries = list(self._entries(event))
@@ -123,9 +131,8 @@ class Acting:
 
     def _entries(self, event: EventRecord) -> Iterable[Entry]:
         envelope, message = event.envelope, event.message
-        assert message is not None  # `_read` keeps those that `on` names
-        if envelope.hops >= MAX_HOPS:
-            raise TooManyHops(f"{MAX_HOPS} policies in a row: these events and commands go round in a loop.")
+        assert message is not None  # `prepare` keeps those that `on` names
+        demand_hops(envelope)
         for command, command_id in issued(self.policy, envelope, message):
             yield self._entry(event, command, command_id)
 
@@ -134,17 +141,4 @@ class Acting:
             raise ValueError(
                 f"{command.wire_name} is no command of {self.policy.target.domain}: a policy gives commands of one domain."
             )
-        cause = event.envelope
-        traced = (value.decode("ascii", "replace") for name, value in event.record.headers if name == TRACE)
-        record_key, value = command_record(
-            command,
-            command_id=command_id,
-            issued_at=cause.occurred_at,
-            actor=Actor("service", self.policy.target.domain),
-            correlation_id=UUID(cause.correlation_id),
-            causation_id=UUID(cause.event_id),
-            hops=cause.hops + 1,
-        )
-        return Entry(
-            record_key, value, signed(command.topic.commands_topic, record_key, value, self._signer, next(traced, None))
-        )
+        return issue(event, command, command_id, issued_at=event.envelope.occurred_at, signer=self._signer)

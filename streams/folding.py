@@ -10,14 +10,13 @@ from typing import Any
 from streams.agent import Decider
 from streams.contract import Event
 from streams.envelope import Signer
+from streams.following import BREATH, unseen
 from streams.holds import Holds, parked, words_of
 from streams.loop import Position, identity
-from streams.records import EventReader, EventRecord, Unfit
+from streams.records import EventReader, EventRecord
 from streams.shard import Shard, documents_of, evolved
 from streams.sink import fact_of
 from streams.store import BadData, Claim, Slot, Store, Work
-
-BREATH = 256  # events between two chances for everything else on this loop
 
 
 class Folding:
@@ -39,7 +38,7 @@ class Folding:
         """Fold a batch. Numbers that were seen before (a relay's repeats) are dropped."""
         self.shard.trim()
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-        events = await self._read(records, work)
+        events = await unseen(self._reader, records, work)
         await self._load(events)
         waiting = await self._holds.waiting({event.record.key for event in events})
         for n, event in enumerate(events):
@@ -76,23 +75,6 @@ class Folding:
     async def end(self) -> None:
         """Give the memory back."""
         self.shard.close()
-
-    async def _read(self, records: Sequence[Any], work: Work) -> list[EventRecord]:
-        events = []
-        for n, record in enumerate(records):
-            if n % BREATH == 0:
-                await asyncio.sleep(0)
-            try:
-                event = self._reader.read(record)
-            except Unfit as unfit:
-                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
-                continue
-            if event.envelope.number > work.number:
-                work.number = event.envelope.number
-                events.append(event)
-            else:
-                work.duplicates += 1
-        return events
 
     async def _load(self, events: list[EventRecord]) -> None:
         wanted = documents_of(self.decider.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
