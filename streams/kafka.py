@@ -92,7 +92,8 @@ class Kafka:
         self._client = KafkaUrl.parse(settings.kafka).client()
         self._namespace = settings.namespace
         self._producers: dict[str, AIOKafkaProducer] = {}
-        self._reader: AIOKafkaConsumer | None = None
+        self._readers: dict[str, AIOKafkaConsumer] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._admin: AIOKafkaAdminClient | None = None
         self._starting = asyncio.Lock()
         self._reading = asyncio.Lock()
@@ -109,13 +110,16 @@ class Kafka:
 
     async def stop(self) -> None:
         """Close every client; what was acknowledged stays."""
-        for client in (*self._producers.values(), self._reader):
-            if client is not None:
-                with suppress(KafkaError, asyncio.TimeoutError, OSError):
-                    await asyncio.wait_for(client.stop(), 3)
+        for client in (*self._producers.values(), *self._readers.values()):
+            with suppress(KafkaError, asyncio.TimeoutError, OSError):
+                await asyncio.wait_for(client.stop(), 3)
+        if ending := set(self._ending):
+            _, late = await asyncio.wait(ending, timeout=3)
+            for task in late:
+                task.cancel()
         if self._admin is not None:
             await self._admin.close()
-        self._producers, self._reader, self._admin = {}, None, None
+        self._producers, self._readers, self._admin = {}, {}, None
 
     # -- topics
 
@@ -178,13 +182,12 @@ class Kafka:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset that is there, and the one that the next record will get. Raises OSError while Kafka is away."""
         tp = TopicPartition(self._namespace + topic, partition)
-        async with self._reading:
-            reader = await self._read_client()
-            try:
-                start = await reader.beginning_offsets([tp])
-                end = await reader.end_offsets([tp])
-            except (TimeoutError, KafkaError) as error:
-                raise OSError(f"{topic} {partition}: {error!r}") from error
+        reader = await self._reader("bounds")  # is assigned nothing: an assignment makes a client forget other topics
+        try:
+            start = await reader.beginning_offsets([tp])
+            end = await reader.end_offsets([tp])
+        except (TimeoutError, KafkaError) as error:
+            raise OSError(f"{topic} {partition}: {error!r}") from error
         return start[tp], end[tp]
 
     async def partitions(self, topic: str) -> int:
@@ -203,7 +206,7 @@ class Kafka:
             return None
         tp = TopicPartition(self._namespace + topic, partition)
         async with self._reading:
-            reader = await self._read_client()
+            reader = await self._reader("records")
             try:
                 reader.assign([tp])
                 reader.seek(tp, offset)
@@ -228,7 +231,7 @@ class Kafka:
                 async with asyncio.timeout(APPEND_S):
                     await (await producer.send_batch(batch, self._namespace + topic, partition=partition))
         except (TimeoutError, KafkaError) as error:
-            await self._drop(lane, producer)
+            self._drop(lane, producer)
             raise OSError(f"{topic} {partition}: {error!r}") from error
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> tuple[int, int]:
@@ -250,7 +253,7 @@ class Kafka:
             sent.add_done_callback(_ignore_outcome)
             raise SendUnknown("Kafka did not answer; the record may have been sent.") from error
         except KafkaError as error:
-            await self._drop("publish", producer)
+            self._drop("publish", producer)
             raise SendUnknown(f"Kafka refused or lost the record: {error!r}") from error
         return metadata.partition, metadata.offset
 
@@ -273,12 +276,13 @@ class Kafka:
                 self._producers[lane] = producer
             return producer
 
-    async def _read_client(self) -> AIOKafkaConsumer:
-        if self._reader is None:
-            reader = AIOKafkaConsumer(**self._client, enable_auto_commit=False, request_timeout_ms=10_000)
-            await self._started(reader)
-            self._reader = reader
-        return self._reader
+    async def _reader(self, purpose: str) -> AIOKafkaConsumer:
+        async with self._starting:
+            if (reader := self._readers.get(purpose)) is None:
+                reader = AIOKafkaConsumer(**self._client, enable_auto_commit=False, request_timeout_ms=10_000)
+                await self._started(reader)
+                self._readers[purpose] = reader
+            return reader
 
     async def _administrator(self) -> AIOKafkaAdminClient:
         async with self._starting:
@@ -300,12 +304,18 @@ class Kafka:
                 raise OSError(repr(error)) from error
             raise
 
-    async def _drop(self, lane: str, producer: Any) -> None:
-        if lane not in self._producers or self._producers[lane] is not producer:
-            return
-        del self._producers[lane]
+    def _drop(self, lane: str, producer: Any) -> None:
+        """Have the next one take a new producer. This one ends when what other partitions gave it is sent or given up."""
+        if self._producers.get(lane) is producer:
+            del self._producers[lane]
+            task = asyncio.create_task(self._ended(producer))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    @staticmethod
+    async def _ended(producer: Any) -> None:
         with suppress(KafkaError, asyncio.TimeoutError, OSError):
-            await asyncio.wait_for(producer.stop(), 1)
+            await producer.stop()
 
 
 def declared(topics: Collection[Topic]) -> dict[str, tuple[int, dict[str, str]]]:
