@@ -11,10 +11,12 @@ import jwt
 import orjson
 from fastapi import FastAPI
 
+from api.app import discovered
 from sinks.postgres.migrations import connect
 from streams.contract import ROLES
 from streams.kafka import Kafka
 from streams.settings import Settings
+from tests.api.lab import LAB
 
 ALL = ROLES
 
@@ -64,7 +66,8 @@ class Caller:
 
     async def ends(self) -> dict[tuple[str, int], int]:
         """Where every command topic ends."""
-        parts = [("points.commands", p) for p in range(4)] + [("lab.commands", p) for p in range(2)]
+        topics = [*(served.topic for served in discovered()), LAB]
+        parts = [(topic.commands_topic, partition) for topic in topics for partition in range(topic.partitions)]
         return {part: (await self._kafka.bounds(*part))[1] for part in parts}
 
     async def records(self, topic: str, partitions: int) -> list[Any]:
