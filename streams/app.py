@@ -30,6 +30,7 @@ HEARTBEAT_S = 0.5  # so a hand-over is told within half a second
 MAX_RECORDS = 12_000  # records of a partition that are handed over at most
 MAX_BYTES = 8 << 20  # bytes a fetch of one partition brings
 LONG_POLL_MS = 300  # how long the broker keeps a fetch that finds nothing; a seek waits for the one under way
+METADATA_S = 10.0  # how soon a topic that was made again, or has more partitions, is seen
 IDLE_S = 1.0  # longest wait for records before Faust looks around
 
 
@@ -162,6 +163,7 @@ class App(faust.App):
             broker_max_poll_records=MAX_RECORDS,
             broker_commit_interval=3600.0,
             consumer_max_fetch_size=MAX_BYTES,
+            consumer_metadata_max_age_ms=int(METADATA_S * 1000),
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=f"{instance}-{domain}" if instance else None,
             producer_request_timeout=30.0,

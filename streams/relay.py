@@ -37,12 +37,14 @@ class Relay:
         self._empty = asyncio.Event()
         self._empty.set()
         self._task: asyncio.Task[None] | None = None
+        self._epoch, self._told = -1, 0
 
     def start(self, epoch: int, relayed: int) -> None:
         """Begin under this claim: first what an earlier owner left unsent, then what is offered."""
         self.stop()
-        self.sent = relayed
-        self._task = asyncio.create_task(self._run(epoch))
+        self.sent = self._told = relayed
+        self._epoch = epoch
+        self._task = asyncio.create_task(self._run())
 
     @property
     def idle(self) -> bool:
@@ -74,23 +76,32 @@ class Relay:
         await self._room.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all that was offered is sent, at most so long; the rest stays in the outbox for the next owner."""
-        with suppress(TimeoutError):
+        """Wait until all that was offered is sent, at most so long; the rest stays in the outbox for the next owner.
+
+        The store is told how far Kafka is, so that the next owner does not send it again.
+        """
+        with suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
+                await self._tell()
 
-    async def _run(self, epoch: int) -> None:
-        pause, told, leftovers = PATIENCE_S[0], self.sent, True
+    async def _tell(self) -> None:
+        if self._told < self.sent:
+            sent = self.sent
+            await self._store.sent(self._slot, self._epoch, sent)
+            self._told = sent
+
+    async def _run(self) -> None:
+        pause, leftovers = PATIENCE_S[0], True
         while True:
             try:
                 if leftovers:
                     leftovers = await self._leftovers()
                 elif self._queue:
                     await self._send(self._chunk())
-                elif told < self.sent and not await self._woken(IDLE_S):
-                    await self._store.sent(self._slot, epoch, self.sent)
-                    told = self.sent
-                elif told == self.sent:
+                elif self._told < self.sent and not await self._woken(IDLE_S):
+                    await self._tell()
+                elif self._told == self.sent:
                     await self._woken(None)
                 pause = PATIENCE_S[0]
             except (Unavailable, OSError) as passing:

@@ -198,3 +198,17 @@ async def test_a_projection_parks_what_its_rules_or_the_store_refuse(rig: Rig) -
     parked = [(offset, p.cause, p.holds) for (at, offset), p in built.schemas["tally"].parked.items() if at == slot]
     assert parked == [(2, "unsigned", False), (3, "unsigned", False)]
     assert built.schemas["tally"].rows["totals"] == rig.schema.rows["totals"]
+
+
+async def test_who_leaves_tells_how_far_the_topic_is(rig: Rig) -> None:
+    """So that the next owner sends nothing again."""
+    owner = rig.decider()
+    for n in range(5):
+        rig.send(Add(account=A, amount=n))
+    await until(lambda: len(rig.numbers()) == 5)
+    await owner.leave()
+    assert rig.place().relayed == 5
+    rig.decider()
+    rig.send(Add(account=A, amount=5))
+    await rig.quiet()
+    assert rig.numbers() == list(range(1, 7))
