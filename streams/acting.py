@@ -14,10 +14,10 @@ from streams.agent import Policy
 from streams.contract import Command, Event
 from streams.envelope import MAX_HOPS, Actor, EventEnvelope, Signer
 from streams.following import unseen
+from streams.handler import Position, identity
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
-from streams.loop import Position, identity
 from streams.partitioner import partition_of
 from streams.producer import TRACE, command_record, signed
 from streams.records import EventReader, EventRecord

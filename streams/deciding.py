@@ -15,10 +15,10 @@ from streams.clock import Clock, bounded
 from streams.contract import Event
 from streams.decision import Case, Decision, Pending, Refuse, Settle, State
 from streams.envelope import Actor, EventEnvelope, Outcome, Signer, Source, body_hash, encode
+from streams.handler import DRAIN_S, Position, Stop, identity
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import MAX_GROUP, Log
-from streams.loop import DRAIN_S, Position, Stop, identity
 from streams.records import CommandReader, CommandRecord, EventReader, Unfit
 from streams.relay import Relay
 from streams.shard import Shard, documents_of, evolved

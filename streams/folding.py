@@ -11,8 +11,8 @@ from streams.agent import Decider
 from streams.contract import Event
 from streams.envelope import Signer
 from streams.following import BREATH, unseen
+from streams.handler import Position, identity
 from streams.holds import Holds, parked, words_of
-from streams.loop import Position, identity
 from streams.records import EventReader, EventRecord
 from streams.shard import Shard, documents_of, evolved
 from streams.sink import fact_of

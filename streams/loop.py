@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
-from streams.envelope import body_hash
 from streams.errors import CaravanError
+from streams.handler import DRAIN_S, Handler, Position, Stop, identity
 from streams.log import Feed, Log
 from streams.store import BadData, Claim, Duplicate, Lost, Slot, Store, Unavailable, Work
 
@@ -26,54 +26,6 @@ PATIENCE_S = (0.05, 5.0)  # first and longest pause between tries
 HINT_S = 1.0  # between two positions told to Kafka
 DEFER_S = 1.0  # how long a position that passed only records without effect may stay unwritten
 STOPPED_S = 5.0  # how often a stopped partition looks whether it was mended
-DRAIN_S = 5.0  # how long a leaving owner waits for what is under way
-
-
-class Stop(CaravanError):
-    """The partition must not go on; the text says why and how to mend it."""
-
-
-class Position(NamedTuple):
-    """Where a partition stands: the next offset, the last number, the id of the record before."""
-
-    next: int
-    number: int
-    last_id: str | None = None
-
-
-class Handler(Protocol):
-    """What an agent does with a batch. It may keep things in memory until `forget`."""
-
-    async def begin(self, claim: Claim) -> None:
-        """A claim was made. Raises Stop when the store and the log cannot belong together."""
-        ...
-
-    async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
-        """Decode, decide and encode a batch; with `careful` look ids up first. Touches nothing outside but to read.
-
-        Without records it does what is due; `careful` then asks for one piece of it.
-        """
-        ...
-
-    def due(self) -> float | None:
-        """Seconds until it wants to be run without records; None when nothing waits for its time."""
-        ...
-
-    def park(self, record: Any, at: Position, fault: BadData) -> Work:
-        """The work that parks this one record (None: the due piece prepared last), whose data the store refused."""
-        ...
-
-    def committed(self, work: Work) -> None:
-        """The work stands; what follows from it may start."""
-        ...
-
-    def forget(self) -> None:
-        """Drop everything that was read or decided."""
-        ...
-
-    async def end(self) -> None:
-        """The partition is given up; finish or cancel what runs."""
-        ...
 
 
 class Reassigned(Exception):
@@ -154,7 +106,7 @@ class Partition:
 
     def idle_at(self, offset: int) -> bool:
         """Whether everything below this offset is done and nothing is under way."""
-        at_rest = self.claimed.is_set() and self._committing is None and self._ahead.next == offset
+        at_rest = self.claimed.is_set() and not self._uncommitted and self._ahead.next == offset
         due = self.handler.due() if at_rest else None
         return at_rest and (due is None or due > 0)
 
@@ -255,7 +207,7 @@ class Partition:
             self._deferred = None
             self._committing = asyncio.create_task(self._commit(work))
         else:
-            self._deferred = work
+            self._deferred = work if records else self._deferred
             self._uncommitted.pop()
             self.handler.committed(work)
 
@@ -273,9 +225,13 @@ class Partition:
         if self._deferred is not None:
             work, self._deferred = self._deferred, None
             self._uncommitted.append(())
-            await self._commit(work)
+            await self._move(work)
 
     async def _commit(self, work: Work) -> None:
+        await self._move(work)
+        self.handler.committed(work)
+
+    async def _move(self, work: Work) -> None:
         if self._epoch is None:
             raise Lost("Not the owner.")
         work.partitions, work.expected = self._partitions, self._position.next
@@ -283,7 +239,6 @@ class Partition:
         self._uncommitted.popleft()
         self._position = Position(work.next, work.number, work.last_id)
         self._pause = PATIENCE_S[0]
-        self.handler.committed(work)
         self._told.set()
 
     async def _redo(self, fault: Exception) -> None:
@@ -467,8 +422,3 @@ class Partition:
 def _retrieve(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         task.exception()
-
-
-def identity(record: Any) -> str:
-    """What tells a record from another one at the same offset."""
-    return body_hash(record.value or b"")

@@ -14,20 +14,26 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from streams.acting import Acting
-from streams.agent import Agent, Decider, agents_of
+from streams.agent import Agent, Changelog, Decider, agents_of
+from streams.changelog import Keeping
 from streams.clock import VirtualClock
 from streams.contract import Command, Event, Topic
 from streams.deciding import Deciding
 from streams.decision import ROOT, State
+from streams.effect import Effect
+from streams.effecting import Effecting
 from streams.envelope import Actor, EventEnvelope, Signer, decode_event
 from streams.folding import Folding
+from streams.handler import Handler
 from streams.ids import uuid7
-from streams.loop import Handler, Partition
+from streams.loop import Partition
 from streams.memory import MemoryBroker, MemoryStore
+from streams.outside import Outside
 from streams.producer import command_record, signed
 from streams.shard import document_key
 from streams.store import Parked, Result, Slot
@@ -60,8 +66,11 @@ class Kit:
     Where a question names no domain, that of the first decider is meant.
     """
 
-    def __init__(self, *agents: Agent, clock: VirtualClock | None = None) -> None:
-        """Give the agents of the domains, a decider first."""
+    def __init__(
+        self, *agents: Agent, clock: VirtualClock | None = None, outside: Mapping[str, Outside] = MappingProxyType({})
+    ) -> None:
+        """Give the agents of the domains, a decider first. `outside` is what effects ask, by their names; without it one that does everything."""
+        self.outside = dict(outside)
         self.deciders = {agent.topic.domain: agent for agent in agents if isinstance(agent, Decider)}
         self.decider = next(iter(self.deciders.values()))
         self.topic = self.decider.topic
@@ -71,7 +80,7 @@ class Kit:
         counts = {
             name: topic.partitions
             for topic in self._topics.values()
-            for name in (topic.commands_topic, topic.events_topic)
+            for name in (topic.commands_topic, topic.events_topic, topic.changelog_topic)
         }
         self.broker = MemoryBroker(self.clock, counts)
         self._runner = asyncio.Runner()
@@ -79,9 +88,14 @@ class Kit:
         self._runner.run(self._start(agents))
 
     @classmethod
-    def of(cls, *domains: str, clock: VirtualClock | None = None) -> Self:
+    def of(
+        cls,
+        *domains: str,
+        clock: VirtualClock | None = None,
+        outside: Mapping[str, Outside] = MappingProxyType({}),
+    ) -> Self:
         """The domains of these names, as they are declared."""
-        return cls(*(agent for domain in domains for agent in agents_of(domain)), clock=clock)
+        return cls(*(agent for domain in domains for agent in agents_of(domain)), clock=clock, outside=outside)
 
     def __enter__(self) -> Self:
         """For `with`."""
@@ -190,11 +204,18 @@ class Kit:
     def _handler(self, agent: Agent, slot: Slot) -> Handler:
         if isinstance(agent, Decider):
             return Deciding(agent, slot, store=self.store, log=self.broker, signer=SIGNER, clock=self.clock)
+        if isinstance(agent, Effect):
+            adapter = self.outside.setdefault(agent.name, Outside())
+            return Effecting(agent, adapter, slot, store=self.store, log=self.broker, signer=SIGNER, clock=self.clock)
+        if isinstance(agent, Changelog):
+            return Keeping(agent, slot, store=self.store, log=self.broker, signer=SIGNER)
         return Acting(agent, slot, store=self.store, log=self.broker, signer=SIGNER)
 
     def _open(self, slot: Slot, handler: Handler, store: MemoryStore) -> None:
         partition = Partition(slot, handler, store=store, log=self.broker, feed=self.broker, owner="kit")
         self.broker.join(slot, partition)
+        if isinstance(handler, Effecting):
+            handler.wake = partition.wake
         self._tasks.append((partition, handler, asyncio.create_task(partition.run())))
 
     async def _publish(self, topic: str, key: bytes, value: bytes) -> None:
@@ -215,6 +236,7 @@ class Kit:
         return all(
             partition.idle_at(self.broker.end(partition.slot.topic, partition.slot.partition))
             and (not isinstance(handler, Deciding) or handler.relay.idle)
+            and (not isinstance(handler, Effecting) or handler.idle)
             for partition, handler, _ in self._tasks
         )
 

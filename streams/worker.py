@@ -12,15 +12,19 @@ from typing import Any, Literal
 
 from streams import discover
 from streams.acting import Acting
-from streams.agent import Agent, Decider, agents_of
+from streams.agent import Agent, Changelog, Decider, agents_of
 from streams.app import App
+from streams.changelog import Keeping
 from streams.clock import SystemClock, VirtualClock
 from streams.deciding import Deciding
+from streams.effect import Adapter, Effect
+from streams.effecting import Effecting
 from streams.envelope import Signer
 from streams.errors import CaravanError
 from streams.folding import Folding
+from streams.handler import Handler
 from streams.kafka import Kafka
-from streams.loop import Handler, Partition
+from streams.loop import Partition
 from streams.settings import Settings
 from streams.store import Slot, Store, Unavailable
 
@@ -41,6 +45,7 @@ class Worker:
         self._signer = Signer(settings.signing_keys)
         self._clock = VirtualClock() if settings.clock == "virtual" else SystemClock()
         self._follower: Any = None
+        self._adapters: dict[Effect, Adapter] = {}
         self._instance = instance
         self._owner = f"{instance or socket.gethostname()}:{os.getpid()}"
 
@@ -48,6 +53,8 @@ class Worker:
         """Add a domain's agents."""
         app = App(domain, self.settings, instance=self._instance)
         for agent in agents:
+            if isinstance(agent, Effect):
+                self._adapters[agent] = agent.adapter(self.settings)
             topic = agent.topic.commands_topic if isinstance(agent, Decider) else agent.source.events_topic
             app.read(topic, agent.name, lambda slot, agent=agent, app=app: self._partition(agent, app, slot))
         self.apps.append(app)
@@ -98,6 +105,8 @@ class Worker:
             log.warning("left %d s after the signal with work under way; its next owner does it again", LEAVE_S)
         if self._follower is not None:
             await self._follower.stop()
+        for adapter in self._adapters.values():
+            await adapter.close()
         await self.log.stop()
 
     def _clock_moved(self) -> None:
@@ -107,18 +116,27 @@ class Worker:
 
     def _partition(self, agent: Agent, app: App, slot: Slot) -> Partition:
         handler: Handler
-        start: Literal["earliest", "now"] = "earliest"
         if isinstance(agent, Decider):
             handler = Deciding(agent, slot, store=self.store, log=self.log, signer=self._signer, clock=self._clock)
+            return self._open(slot, handler, app, "earliest")
+        if isinstance(agent, Effect):
+            adapter = self._adapters[agent]
+            handler = Effecting(
+                agent, adapter, slot, store=self.store, log=self.log, signer=self._signer, clock=self._clock
+            )
+        elif isinstance(agent, Changelog):
+            handler = Keeping(agent, slot, store=self.store, log=self.log, signer=self._signer)
         else:
             handler = Acting(agent, slot, store=self.store, log=self.log, signer=self._signer)
-            start = agent.start
-        return self._open(slot, handler, app, start)
+        return self._open(slot, handler, app, agent.start)
 
     def _open(
         self, slot: Slot, handler: Handler, app: App, start: Literal["earliest", "now"] = "earliest"
     ) -> Partition:
-        return Partition(slot, handler, store=self.store, log=self.log, feed=app, owner=self._owner, start=start)
+        partition = Partition(slot, handler, store=self.store, log=self.log, feed=app, owner=self._owner, start=start)
+        if isinstance(handler, Effecting):
+            handler.wake = partition.wake
+        return partition
 
 
 async def run(

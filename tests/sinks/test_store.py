@@ -88,6 +88,12 @@ async def test_slots_stand_apart(store: Store) -> None:
         assert await store.held(other, [b"a"]) == set()
 
 
+async def test_a_position_may_begin_elsewhere_and_only_once(store: Store) -> None:
+    first = await store.claim(SLOT, "me", None, 7)
+    assert first.next == 7
+    assert (await store.claim(SLOT, "me", None, 9)).next == 7
+
+
 # -- commit
 
 
@@ -247,6 +253,33 @@ async def test_duplicates_are_counted(store: Store, places: Any) -> None:
     await store.commit(SLOT, claim.epoch, work(0, 4, duplicates=2))
     await store.commit(SLOT, claim.epoch, work(4, 5, duplicates=3))
     assert (await places())["duplicates"] == 5
+
+
+# -- timers
+
+
+async def test_timers_are_listed_earliest_first_set_moved_and_ended(store: Store) -> None:
+    claim = await store.claim(SLOT, "me", None)
+    await store.commit(SLOT, claim.epoch, work(0, 1, timers={"c": 30, "a": 20, "b/x": 20, "d": 10}))
+    assert await store.timers(SLOT, 3) == [("d", 10), ("a", 20), ("b/x", 20)]
+    await store.commit(SLOT, claim.epoch, work(1, 2, timers={"d": 40, "a": None, "unknown": None, "e": 5}))
+    assert await store.timers(SLOT, 9) == [("e", 5), ("b/x", 20), ("c", 30), ("d", 40)]
+
+
+async def test_timers_of_another_partition_or_domain_are_not_listed(store: Store) -> None:
+    elsewhere = [SLOT._replace(partition=0), SLOT._replace(domain="other", agent="other")]
+    for n, slot in enumerate([SLOT, *elsewhere]):
+        claim = await store.claim(slot, "me", None)
+        await store.commit(slot, claim.epoch, work(0, 1, timers={f"k{n}": 10}))
+    assert await store.timers(SLOT, 9) == [("k0", 10)]
+
+
+async def test_a_stale_owner_moves_no_timer(begun: tuple[Store, int]) -> None:
+    store, epoch = begun
+    await store.claim(SLOT, "you", None)
+    with pytest.raises(Lost):
+        await store.commit(SLOT, epoch, work(5, 6, timers={"a": 1}))
+    assert await store.timers(SLOT, 9) == []
 
 
 # -- results that come later

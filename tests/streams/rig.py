@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from streams.acting import Acting
@@ -14,9 +14,10 @@ from streams.contract import Command
 from streams.deciding import Deciding
 from streams.envelope import Actor, EventEnvelope, Signer, decode_event
 from streams.folding import Folding
+from streams.handler import Handler
 from streams.ids import uuid7
 from streams.log import Entry
-from streams.loop import Handler, Partition
+from streams.loop import Partition
 from streams.memory import MemoryBroker, MemoryRecord, MemoryStore
 from streams.producer import command_record, signed
 from streams.store import Call, Claim, Outgoing, Parked, Result, Slot, Store, Stored, Work
@@ -248,16 +249,26 @@ class Rig:
 
     def policy(self, partition: int = 0, *, policy: Policy = ECHO) -> Owner:
         slot = Slot("tally", policy.name, EVENTS, partition)
-        return self.open(slot, Acting(policy, slot, store=self.store, log=self.broker, signer=SIGNER))
+        handler = Acting(policy, slot, store=self.store, log=self.broker, signer=SIGNER)
+        return self.open(slot, handler, start=policy.start)
 
     def projection(self, store: Store, partition: int = 0) -> Owner:
         slot = Slot("tally", "tally.rebuild", EVENTS, partition)
         return self.open(slot, Folding(decider(), slot, store=store, signer=SIGNER), store=store)
 
-    def open(self, slot: Slot, handler: Handler, size: int = 500, store: Store | None = None) -> Owner:
+    def open(
+        self,
+        slot: Slot,
+        handler: Handler,
+        size: int = 500,
+        store: Store | None = None,
+        start: Literal["earliest", "now"] = "earliest",
+    ) -> Owner:
         feed = RigFeed(self.broker, size)
         name = f"owner{len(self.owners)}"
-        partition = Partition(slot, handler, store=store or self.store, log=self.broker, feed=feed, owner=name)
+        partition = Partition(
+            slot, handler, store=store or self.store, log=self.broker, feed=feed, owner=name, start=start
+        )
         feed.readers[slot] = Reader(partition)
         owner = Owner(partition, handler, feed, asyncio.create_task(partition.run()))
         self.owners.append(owner)

@@ -69,3 +69,10 @@ def test_time_is_the_clocks_and_never_goes_back_for_a_key() -> None:
         assert first <= second <= clock.now()
         kit.send(Add(account=A, amount=3), at=clock.now() + timedelta(hours=2))
         assert kit.envelopes()[-1].occurred_at <= clock.now() + timedelta(minutes=6)
+
+
+def test_a_rebuild_passes_commands_that_changed_nothing() -> None:
+    """Their records move its position and nothing else, which is written later."""
+    with Kit(decider()) as kit:
+        kit.send(Add(account=A, amount=1, how="deny"))
+        assert kit.rebuilt().schemas["tally"].rows == {}

@@ -1,6 +1,7 @@
 """Policies: an event's commands are published once in effect, under ids that depend on nothing else, and a loop of policies ends."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -184,3 +185,18 @@ async def test_a_position_that_passed_nothing_goes_with_the_next_effect(
 def test_a_policy_listens_to_its_source_only() -> None:
     with pytest.raises(ContractError, match="Added is not an event of"):
         Policy("lost", type(TALLY)("elsewhere", key="id"), TALLY, ECHO.on)
+
+
+async def test_a_policy_that_starts_now_leaves_what_was_before(rig: Rig) -> None:
+    rig.decider(0)
+    rig.send(Add(account=A, amount=2))
+    await rig.quiet()
+    chosen = replace(policy((B, 5)), start="now")
+    owner = rig.policy(policy=chosen)
+    await until(owner.partition.claimed.is_set)
+    await owner.die()  # before it moved: its place is kept all the same
+    rig.send(Add(account=A, amount=4))
+    await rig.quiet()
+    rig.policy(policy=chosen)
+    await rig.quiet()
+    assert [amount for _, amount, _ in published(rig)] == [5]
