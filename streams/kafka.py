@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from streams import quiet
 from streams.contract import Topic
 from streams.errors import CaravanError, SettingsError
 from streams.log import MAX_GROUP, MAX_MESSAGE, Entry, NotSent, SendUnknown
@@ -89,6 +90,7 @@ class Kafka:
 
     def __init__(self, settings: Settings) -> None:
         """Take the URL and the namespace of `settings`; connects to nothing yet."""
+        quiet.calm("aiokafka")  # it writes a hundred lines a second while Kafka is away
         self._client = KafkaUrl.parse(settings.kafka).client()
         self._namespace = settings.namespace
         self._producers: dict[str, AIOKafkaProducer] = {}
@@ -325,6 +327,8 @@ def declared(topics: Collection[Topic]) -> dict[str, tuple[int, dict[str, str]]]
     for topic in topics:
         wanted[topic.commands_topic] = (topic.partitions, every | {"message.timestamp.type": "LogAppendTime"})
         wanted[topic.events_topic] = (topic.partitions, every)
+        if topic.changelog:
+            wanted[topic.changelog_topic] = (topic.partitions, every | {"cleanup.policy": "compact"})
     return wanted
 
 
