@@ -186,3 +186,32 @@ def tail(
     from caravan import tail as follower
 
     follower.tail(data_dir, topic, since=since, key=key, follow=follow, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "caravan send commands.jsonl",
+        "python -m examples.generate --count 5000 | caravan send -",
+        "caravan send commands.jsonl --url https://staging.example.com --concurrency 128 --results outcomes.jsonl",
+    )
+)
+def send(
+    file: Annotated[str, typer.Argument(help="Commands, a line of JSON each; - reads standard input.")],
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="CARAVAN_URL", help="Where the edge answers; that of the instance unless given."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="Requests under way at the same time.", min=1, max=1000)] = 64,
+    timeout: Annotated[str, typer.Option(help="How long one command is tried and waited for.")] = "60s",
+    results: Annotated[Path | None, typer.Option(help="Write what became of each command to this file.")] = None,
+    data_dir: DataDir = HERE,
+) -> None:
+    """Send a file of commands through the edge and show what became of them.
+
+    A line is {"command": "points.award_points", "id": UUID, "as": {"user": "u1", "role": "Admin"}, "data": {…}}. The id is the command's
+    Idempotency-Key: within two days, sending the file again changes nothing and says the same. Commands of one key are sent in the order of the
+    file. The status is 0 unless something failed; a command that the rules refuse has not.
+    """
+    from caravan import send as sender
+
+    sender.send(data_dir, file, url=url, concurrency=concurrency, timeout=timeout, results=results)

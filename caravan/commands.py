@@ -106,18 +106,22 @@ async def _migrate(settings: Settings) -> list[str]:
 
 def token(folder: Path, user: str, role: str, ttl: str) -> None:
     """Print a token signed with the development secret."""
-    import jwt
-
     if role not in ROLES:
         raise BadInput(f"there is no role '{role}'; the roles are {', '.join(ROLES)}")
-    ours = settings(folder)
+    print(signed_token(settings(folder), user, role, seconds(ttl)))
+
+
+def signed_token(ours: Settings, user: str, role: str, ttl: int) -> str:
+    """A token of the development secret, good for `ttl` seconds; raises BadInput where such tokens are not made."""
+    import jwt
+
     if ours.profile == "production":
         raise BadInput("development tokens are not made in production; get one from your identity provider")
     if not ours.jwt_secret:
         raise BadInput("CARAVAN_JWT_SECRET is not set; set it to the secret that the edge has")
     now = int(time.time())
-    claims = {"sub": user, "role": role, "iss": "caravan", "aud": "caravan", "iat": now, "exp": now + seconds(ttl)}
-    print(jwt.encode(claims, ours.jwt_secret, algorithm="HS256"))
+    claims = {"sub": user, "role": role, "iss": "caravan", "aud": "caravan", "iat": now, "exp": now + ttl}
+    return jwt.encode(claims, ours.jwt_secret, algorithm="HS256")
 
 
 def seconds(text: str) -> int:
