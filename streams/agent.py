@@ -1,7 +1,8 @@
 """The kinds of agents, as declarations that `agents/<domain>/agent.py` binds to rules.
 
-A decider turns commands into events, state and rows; a policy turns events into commands of its own domain. Each takes its position
-from the store and holds it by claim and fence (`streams.loop`).
+A decider turns commands into events, state and rows; a policy turns events into commands of its own domain; an effect (`streams.effect`) asks
+the outside because of events; a changelog keeps last states on a topic. Each takes its position from the store and holds it by claim and fence
+(`streams.loop`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from streams import discover
 from streams.contract import Command, Event, Topic
 from streams.decision import Case, Decision, State, Timer
+from streams.effect import Effect
 from streams.errors import ContractError
 from streams.sink import Fact, Project
 from streams.table import Table
@@ -80,17 +82,48 @@ class Policy:
                 raise ContractError(f"Policy {self.name}: {event.__name__} is not an event of {self.source.domain}.")
 
 
-Agent = Decider | Policy
+@dataclass(frozen=True, eq=False)
+class Changelog:
+    """Keeps the last state of every document of a decider on the domain's changelog topic (`streams.changelog`)."""
+
+    decider: Decider
+    start: Literal["earliest", "now"] = "earliest"
+
+    def __post_init__(self) -> None:
+        """Check that the topic is declared; raises ContractError."""
+        if not self.source.changelog:
+            domain = self.source.domain
+            raise ContractError(
+                f"Changelog of {domain}: say Topic({domain!r}, ..., changelog=True) in topics/{domain}.py."
+            )
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+        return self.source.changelog_topic
+
+    @property
+    def source(self) -> Topic:
+        """The topic whose events it reads."""
+        return self.decider.topic
+
+    @property
+    def target(self) -> Topic:
+        """The domain that it belongs to."""
+        return self.decider.topic
+
+
+Agent = Decider | Policy | Effect | Changelog
 
 
 def agents_of(domain: str) -> list[Agent]:
     """The agents that `agents/<domain>/agent.py` declares, in order.
 
-    Raises ContractError when two share a name (each needs its own position), when two write one table or read one command topic, or when a policy
+    Raises ContractError when two share a name (each needs its own position), when two write one table or read one command topic, or when one
     speaks for another domain.
     """
     module = discover.stage(domain, "agent")
-    found: list[Agent] = [v for v in vars(module).values() if isinstance(v, Decider | Policy)] if module else []
+    found: list[Agent] = [v for v in vars(module).values() if isinstance(v, Agent)] if module else []
     deciders = [agent for agent in found if isinstance(agent, Decider)]
     place = f"agents/{domain}/agent.py"
     if len({agent.name for agent in found}) != len(found):
@@ -99,7 +132,8 @@ def agents_of(domain: str) -> list[Agent]:
         deciders
     ):
         raise ContractError(f"{place}: a command topic and a table have one decider.")
-    for policy in found:
-        if isinstance(policy, Policy) and policy.target.domain != domain:
-            raise ContractError(f"{place}: policy {policy.name} must give commands of {domain}.")
+    for agent in found:
+        if not isinstance(agent, Decider) and agent.target.domain != domain:
+            kind = type(agent).__name__.lower()
+            raise ContractError(f"{place}: {kind} {agent.name} must give commands of {domain}.")
     return found

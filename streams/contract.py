@@ -58,12 +58,14 @@ class Topic:
     """A domain's pair of topics, `<domain>.commands` and `<domain>.events`, equal in key and partitions.
 
     `key` is the payload field that holds the aggregate id unless a message names another. The partition count is fixed
-    for the life of the topic. Classes register themselves here when they are declared.
+    for the life of the topic. With `changelog` there is a third one, `<domain>.changelog`, which keeps the last state of every document
+    (`streams.changelog`). Classes register themselves here when they are declared.
     """
 
     domain: str
     key: str
     partitions: int = 4
+    changelog: bool = False
     commands: dict[str, type["Command"]] = field(default_factory=dict)
     events: dict[str, type["Event"]] = field(default_factory=dict)
 
@@ -76,6 +78,11 @@ class Topic:
     def events_topic(self) -> str:
         """Name of the event topic, without namespace."""
         return f"{self.domain}.events"
+
+    @property
+    def changelog_topic(self) -> str:
+        """Name of the changelog topic, without namespace, for a domain that has one."""
+        return f"{self.domain}.changelog"
 
 
 class Message(BaseModel):

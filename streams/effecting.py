@@ -1,0 +1,265 @@
+"""The effect: events become calls that are owed, in the transaction of the position; then each is claimed, made, answered and told.
+
+A call is claimed in a committed transaction before it is made, so whoever finds a claim whose time has run out knows that it may have been done. What came of it is
+written down at once by the one who made it, even after the partition has gone elsewhere, unless somebody has acted on the call since. Only then does its command go
+out, under an id that is the same on every run, and the call is forgotten with the next transaction.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from streams.acting import TooManyHops, demand_hops, issue
+from streams.calling import Caller
+from streams.clock import Clock
+from streams.effect import Adapter, Effect, Reply
+from streams.envelope import Signer, decode_event
+from streams.following import unseen
+from streams.handler import DRAIN_S, Position, identity
+from streams.holds import Holds, parked, words_of
+from streams.ids import derived
+from streams.log import Entry, Log
+from streams.partitioner import partition_of
+from streams.records import EventReader, EventRecord
+from streams.shard import microseconds, moment
+from streams.sink import fact_of
+from streams.store import BadData, Call, Claim, Slot, Store, Unavailable, Work
+
+log = logging.getLogger(__name__)
+
+LOOK = 64  # calls that are looked at in one turn, beside those under way
+GRACE_S = 2.0  # between the latest start of a claimed call and what its claim allows; clocks of two machines may differ by less
+PATIENCE_S = (0.1, 5.0)  # first and longest pause between tries to write an answer down
+
+
+class Effecting:
+    """The handler of an effect on one partition of its source. `wake` is called when there is something to do: set it to the partition's."""
+
+    def __init__(
+        self, effect: Effect, adapter: Adapter, slot: Slot, *, store: Store, log: Log, signer: Signer, clock: Clock
+    ) -> None:
+        """Nothing is called before the first claim of the partition."""
+        self.effect, self.adapter, self.slot = effect, adapter, slot
+        self.wake: Callable[[], None] = lambda: None
+        self._store, self._log, self._signer, self._clock = store, log, signer, clock
+        self._reader = EventReader(effect.source, slot.partition, signer)
+        self._holds = Holds(store, slot)
+        self._caller = Caller(effect, adapter, clock)
+        self._epoch = -1
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._look = False
+        self._next: int | None = None
+        self._latest = 0.0  # monotonic time until which claimed calls may be made
+        self._taken: list[Call] = []
+        self._unmade: dict[int, Call] = {}
+
+    # -- the loop's protocol
+
+    async def begin(self, claim: Claim) -> None:
+        """Look at what is owed under this claim."""
+        self._epoch = claim.epoch
+        self._holds.begin(claim)
+        self._look = True
+
+    async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
+        """Take events in, or do what is due: tell what was answered, and claim calls."""
+        if records:
+            return await self._take(records, Work(at.next, records[-1].offset + 1, at.number, identity(records[-1])))
+        return await self._turn(Work(at.next, at.next, at.number, at.last_id), 1 if careful else LOOK)
+
+    def due(self) -> float | None:
+        """Seconds until a call is due that may be made."""
+        if self._look:
+            return 0.0
+        if self._next is None or len(self._running) >= self.effect.parallel:
+            return None
+        return (moment(self._next) - self._clock.now()).total_seconds()
+
+    def park(self, record: Any, at: Position, fault: BadData) -> Work:
+        """Park an event, or else the call looked at last, that the store refuses."""
+        if record is not None:
+            work = Work(at.next, record.offset + 1, self._reader.read(record).envelope.number, identity(record))
+            work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
+            self._holds.add(record.key)
+            return work
+        work = Work(at.next, at.next, at.number, at.last_id)
+        for call in self._taken:
+            self._park(call, "refused_by_store", str(fault), work)
+        return work
+
+    def committed(self, work: Work) -> None:
+        """Make the calls that were claimed."""
+        self._look = self._look or bool(work.calls)
+        for call in work.calls:
+            if call.status == "claimed":
+                self._unmade.pop(call.number, None)
+                self._running[call.number] = asyncio.create_task(self._make(call, self._latest))
+
+    def forget(self) -> None:
+        """Drop held keys. Calls under way go on: they were claimed, and what comes of them is a fact whoever is the owner."""
+        self._holds.forget()
+        self._look = True
+
+    async def end(self) -> None:
+        """Wait for the calls under way, as far as time allows; the rest may or may not be done, and their next owner will see to that."""
+        tasks = list(self._running.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=DRAIN_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is under way."""
+        return not self._running
+
+    # -- events become calls
+
+    async def _take(self, records: Sequence[Any], work: Work) -> Work:
+        events = [e for e in await unseen(self._reader, records, work) if type(e.message) in self.effect.on]
+        waiting = await self._holds.waiting({event.record.key for event in events})
+        for event in events:
+            if event.record.key in waiting or event.record.key in self._holds:
+                work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
+            else:
+                self._owe(event, work)
+        return work
+
+    def _owe(self, event: EventRecord, work: Work) -> None:
+        envelope, message, record = event.envelope, event.message, event.record
+        assert message is not None  # `_take` keeps those that `on` names
+        try:
+            demand_hops(envelope)
+            intent = self.effect.on[type(message)](fact_of(envelope, message))
+            asked = None if intent is None else msgspec.json.encode(intent).decode()
+        except Exception as error:  # noqa: BLE001 - an author's function may raise anything
+            cause = "too_many_hops" if isinstance(error, TooManyHops) else "rule_failed"
+            work.parked.append(parked(record, cause, words_of(error), holds=True))
+            self._holds.add(record.key)
+            return
+        if asked is not None:
+            headers = [(name, bytes(value)) for name, value in record.headers]
+            now = microseconds(self._clock.now())
+            work.calls.append(Call(envelope.number, record.offset, record.key, record.value, headers, asked, now))
+
+    # -- calls that are due
+
+    async def _turn(self, work: Work, limit: int) -> Work:
+        self._look = False
+        now = microseconds(self._clock.now())
+        self._latest = time.monotonic() + GRACE_S
+        due = await self._due(now)
+        self._taken = due[:limit]
+        entries: list[Entry] = []
+        room = self.effect.parallel - len(self._running)
+        for call in self._taken:
+            if call.status == "answered":
+                entries += self._tell(call, work)
+            elif call.status == "claimed" and not self._caller.may_try(call):
+                self._park(
+                    call, "effect_unknown", "The call was made, or was about to be, and its answer got lost.", work
+                )
+            elif room > 0:
+                room -= 1
+                work.calls.append(self._claimed(call, now))
+        await self._publish(entries)
+        work.published = len(entries)
+        return work
+
+    async def _due(self, now: int) -> list[Call]:
+        """The calls whose time has come, but those under way here."""
+        running = {*self._running}
+        listed = await self._store.owed(self.slot, LOOK + len(running))
+        unmade, self._unmade = self._unmade, {}
+        calls = [self._read(call, unmade, now) for call in listed if call.number not in running]
+        self._next = next((call.due for call in calls if call.due > now), None)
+        return [call for call in calls if call.due <= now]
+
+    def _read(self, call: Call, unmade: Mapping[int, Call], now: int) -> Call:
+        """A call as it is known here: one claimed in a transaction that got no answer was not made; one whose claim has run out perhaps was."""
+        if call.status != "claimed":
+            return call
+        mine = unmade.get(call.number)
+        if mine is not None and (mine.epoch, mine.attempts) == (call.epoch, call.attempts):
+            return call._replace(status="waiting", attempts=call.attempts - 1, due=now)
+        return call._replace(unknown=True)
+
+    def _claimed(self, call: Call, now: int) -> Call:
+        """The claim lasts as long as the attempt may, with a look-up before the call where an earlier one may have been done."""
+        seconds = self.effect.limit * (2 if call.unknown else 1) + 2 * GRACE_S
+        claimed = call._replace(
+            status="claimed", attempts=call.attempts + 1, epoch=self._epoch, due=now + int(seconds * 1_000_000)
+        )
+        self._unmade[call.number] = claimed
+        return claimed
+
+    def _tell(self, call: Call, work: Work) -> list[Entry]:
+        """What follows from an answer: its command, and the call is done; or it is parked."""
+        reply = msgspec.json.decode(call.outcome or "", type=Reply)
+        if reply.status == "unknown" or (self.effect.result is None and reply.status != "done"):
+            self._park(call, f"effect_{reply.status}", reply.error, work)
+            return []
+        try:
+            entries = self._command(call, reply)
+        except Exception as error:  # noqa: BLE001 - an author's function may raise anything
+            self._park(call, "rule_failed", words_of(error), work)
+            return []
+        work.calls.append(call._replace(status="done"))
+        return entries
+
+    def _command(self, call: Call, reply: Reply) -> list[Entry]:
+        if self.effect.result is None:
+            return []
+        envelope = decode_event(call.value)
+        message = self.effect.source.events[envelope.type].from_topic(bytes(envelope.payload))
+        command = self.effect.result(fact_of(envelope, message), reply)
+        if command is None:
+            return []
+        if command.topic is not self.effect.target:
+            raise ValueError(f"{command.wire_name} is no command of {self.effect.target.domain}, whose effect this is.")
+        name, event_id = command.wire_name, UUID(envelope.event_id)
+        command_id = derived(event_id, self.effect.name, name, command.key, 0)
+        event = EventRecord(call, envelope, message)
+        return [issue(event, command, command_id, issued_at=reply.at, signer=self._signer)]
+
+    def _park(self, call: Call, cause: str, error: str, work: Work) -> None:
+        log.warning("%s %s/%d: call of event %d parked: %s", *self.slot[1:], call.number, cause)
+        work.parked.append(parked(call, cause, error, holds=True))
+        work.calls.append(call._replace(status="parked"))
+        self._holds.add(call.key)
+
+    async def _publish(self, entries: Sequence[Entry]) -> None:
+        target = self.effect.target
+        lanes: dict[int, list[list[Entry]]] = {}
+        for entry in entries:
+            lanes.setdefault(partition_of(entry.key, target.partitions), []).append([entry])
+        await asyncio.gather(*(self._log.append(target.commands_topic, n, groups) for n, groups in lanes.items()))
+
+    # -- a call
+
+    async def _make(self, call: Call, latest: float) -> None:
+        """Make a claimed call, and write down what came of it."""
+        try:
+            await self._write(await self._caller.make(call, latest))
+        finally:
+            del self._running[call.number]
+            self._look = True
+            self.wake()
+
+    async def _write(self, call: Call) -> None:
+        pause = PATIENCE_S[0]
+        while True:
+            try:
+                if not await self._store.answer(self.slot, call):
+                    log.warning("%s: somebody else has acted on the call of event %d", self.slot.agent, call.number)
+                return
+            except (Unavailable, OSError) as passing:
+                log.warning("%s: %s; the answer of event %d waits", self.slot.agent, passing, call.number)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, PATIENCE_S[1])
