@@ -180,7 +180,7 @@ def _documents(seen: Seen) -> Iterator[str]:
     """The table holds what the rows show."""
     for user, (available, held) in seen.observed.balances.items():
         account = json.loads(seen.documents[user]["data"]) if user in seen.documents else {}
-        if (account.get("available"), account.get("held")) != (available, held):
+        if (account.get("available", 0), account.get("held", 0)) != (available, held):
             yield f"the table has {account} for {user}, the balance is {available}, {held}"
     told = Counter(
         json.loads(v.value)["aggregate_id"] for records in seen.events.values() for v in _domain_events(records)
