@@ -36,7 +36,7 @@ LANGUAGES = frozenset(
 def normal_email(text: str) -> str:
     """An address in its normal form, by syntax alone; raises a validation error."""
     try:
-        return validate_email(text.strip(), check_deliverability=False).normalized
+        return validate_email(text.strip(), check_deliverability=False, strict=True).normalized
     except EmailNotValidError as error:
         raise PydanticCustomError("email", "{reason}", {"reason": str(error)}) from None
 

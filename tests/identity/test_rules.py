@@ -13,7 +13,16 @@ from streams.agent import agents_of
 from streams.contract import Command
 from streams.sink import Fact
 from tests.stepping import Outcome, Stepping, rebuilt
-from topics.identity import IDENTITY, RegisterUser, UpdateProfile, UserRegistered
+from topics.identity import (
+    IDENTITY,
+    AdvanceRegistration,
+    ClaimLogin,
+    FailRegistration,
+    RegisterUser,
+    ReleaseLogin,
+    UpdateProfile,
+    UserRegistered,
+)
 
 AGENTS = agents_of("identity")
 USERS = ("ann", "bob", "cy")
@@ -191,6 +200,26 @@ def test_a_user_who_tries_again_before_the_release_keeps_the_login() -> None:
 
     assert again.status == "accepted"
     assert holders(platform)["e0"] == "bob"
+
+
+def test_a_step_that_is_told_again_or_after_the_end_is_refused() -> None:
+    platform = Stepping(*AGENTS)
+    outcome = platform.send(register("ann", "e0", "p0"))
+    registration = next(iter(platform.outcomes))
+    told = {"user_id": "ann", "registration": registration, "login": "e0"}
+    for _ in range(2):  # the claim of the address, and what follows from it
+        platform.step()
+
+    assert platform.send(AdvanceRegistration(**told)).code == "registration_ended"
+    assert platform.send(FailRegistration(**told, code="login_taken")).code == "registration_ended"
+    platform.settle()
+    assert outcome.status == "accepted"
+    late = told | {"login": "p0"}
+    assert platform.send(AdvanceRegistration(**late)).code == "registration_ended"
+    assert platform.send(FailRegistration(**late, code="login_taken")).code == "registration_ended"
+    assert platform.send(ReleaseLogin(**late | {"registration": "r0"})).code == "not_claimed"
+    assert platform.send(ClaimLogin(**late, kind="phone")).events == []
+    assert sorted(holders(platform)) == ["e0", "p0"]
 
 
 def test_a_user_id_is_taken_while_its_registration_runs_and_when_it_is_done() -> None:
