@@ -2,9 +2,10 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streams.contract import Command, Event, Name, Text, Topic
+from streams.contract import Command, Event, Moment, Name, Text, Topic
+from streams.envelope import Actor
 from streams.personal import Personal
 
 MAX_POINTS = 2**53 - 1  # the largest integer that every JSON reader keeps exact
@@ -15,21 +16,40 @@ Points = Annotated[int, Field(strict=True, ge=1, le=MAX_POINTS)]
 POINTS = Topic("points", key="user_id")
 
 
+class Lot(BaseModel):
+    """Points that expire together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    expires_at: Moment
+    amount: Points
+
+
+Lots = tuple[Lot, ...]
+"""What expires of an amount of points, earliest first; the rest of the amount does not expire."""
+
+
 class AwardPoints(
     Command,
     topic=POINTS,
     roles=("Admin",),
+    services=("points",),
     examples=(
         {"user_id": "u1", "amount": 100},
         {"user_id": "u1", "amount": 50, "rule": "first_quest", "source": "quest-17"},
+        {"user_id": "u1", "amount": 20, "expires_at": "2199-12-31T00:00:00Z"},
     ),
 ):
-    """Give points to a user. With `rule` and `source`, what was rewarded and by which rule, it is given once only."""
+    """Give points to a user, for ever or until `expires_at`.
+
+    With `rule` and `source`, what was rewarded and by which rule, it is given once only.
+    """
 
     user_id: Name
     amount: Points
     rule: Name | None = None
     source: Name | None = None
+    expires_at: Moment | None = None
 
     @model_validator(mode="after")
     def _rewarded(self) -> Self:
@@ -53,22 +73,32 @@ class SpendPoints(
     reference: Name | None = None
 
 
+def _own(hold_id: str, actor: Actor) -> bool:
+    """An id with a colon, such as `voucher:c1:v1`, is of a hold that another domain asked for: nobody else may make or end it."""
+    return ":" not in hold_id or actor.type == "service"
+
+
 class HoldPoints(
     Command,
     topic=POINTS,
     roles=("User",),
     owner="user_id",
+    services=("points",),
     examples=(
         {"user_id": "u1", "hold_id": "h1", "amount": 20},
         {"user_id": "u1", "hold_id": "h2", "amount": 5},
     ),
     after=("award_points",),
 ):
-    """Set points aside under an id of the caller's choice, to be captured or released later."""
+    """Set points aside under an id of the caller's choice without a colon, to be captured or released later."""
 
     user_id: Name
     hold_id: Name
     amount: Points
+
+    def may_be_issued_by(self, actor: Actor) -> bool:
+        """As declared; the platform's own holds are its own."""
+        return _own(self.hold_id, actor) and super().may_be_issued_by(actor)
 
 
 class CaptureHold(
@@ -76,6 +106,7 @@ class CaptureHold(
     topic=POINTS,
     roles=("User",),
     owner="user_id",
+    services=("points",),
     examples=({"user_id": "u1", "hold_id": "h1"},),
     after=("hold_points",),
 ):
@@ -84,12 +115,17 @@ class CaptureHold(
     user_id: Name
     hold_id: Name
 
+    def may_be_issued_by(self, actor: Actor) -> bool:
+        """As declared; the platform's own holds are its own."""
+        return _own(self.hold_id, actor) and super().may_be_issued_by(actor)
+
 
 class ReleaseHold(
     Command,
     topic=POINTS,
     roles=("User",),
     owner="user_id",
+    services=("points",),
     examples=({"user_id": "u1", "hold_id": "h2"},),
     after=("hold_points",),
 ):
@@ -97,6 +133,10 @@ class ReleaseHold(
 
     user_id: Name
     hold_id: Name
+
+    def may_be_issued_by(self, actor: Actor) -> bool:
+        """As declared; the platform's own holds are its own."""
+        return _own(self.hold_id, actor) and super().may_be_issued_by(actor)
 
 
 class TransferPoints(
@@ -130,6 +170,7 @@ class CreditTransfer(Command, topic=POINTS, services=("points",)):
     sender: Name
     amount: Points
     note: Personal[Text] | None = None
+    lots: Lots = ()
 
 
 class CompleteTransfer(Command, topic=POINTS, services=("points",)):
@@ -147,44 +188,76 @@ class ReturnTransfer(Command, topic=POINTS, services=("points",)):
     code: Name
 
 
+class ExpirePoints(
+    Command,
+    topic=POINTS,
+    roles=("Admin",),
+    services=("points",),
+    examples=({"user_id": "u1"},),
+    after=("award_points",),
+):
+    """Take away what has expired of the points available; the platform does so when the time comes. Nothing may be due."""
+
+    user_id: Name
+
+
 class PointsAwarded(Event, topic=POINTS):
     user_id: Name
     amount: Points
     rule: Name | None = None
     source: Name | None = None
+    expires_at: Moment | None = None
+
+    @property
+    def lots(self) -> Lots:
+        """As other events tell it."""
+        return () if self.expires_at is None else (Lot(expires_at=self.expires_at, amount=self.amount),)
+
+
+class PointsExpired(Event, topic=POINTS):
+    """Points were not used in time."""
+
+    user_id: Name
+    amount: Points
+    lots: Lots
 
 
 class PointsSpent(Event, topic=POINTS):
     user_id: Name
     amount: Points
     reference: Name | None = None
+    lots: Lots = ()
 
 
 class PointsSpendRejected(Event, topic=POINTS):
-    """A spend, hold or transfer asked for more than there is; `code` is `insufficient`."""
+    """A spend, hold or transfer asked for more than there is; `code` is `insufficient`, `hold_id` that of a hold."""
 
     user_id: Name
     amount: Points
     available: int
     code: Name
+    hold_id: Name | None = None
 
 
 class PointsHeld(Event, topic=POINTS):
     user_id: Name
     hold_id: Name
     amount: Points
+    lots: Lots = ()
 
 
 class PointsHoldCaptured(Event, topic=POINTS):
     user_id: Name
     hold_id: Name
     amount: Points
+    lots: Lots = ()
 
 
 class PointsHoldReleased(Event, topic=POINTS):
     user_id: Name
     hold_id: Name
     amount: Points
+    lots: Lots = ()
 
 
 class PointsTransferStarted(Event, topic=POINTS):
@@ -196,6 +269,7 @@ class PointsTransferStarted(Event, topic=POINTS):
     amount: Points
     note: Personal[Text] | None = None
     command_id: Name
+    lots: Lots = ()
 
 
 class PointsTransferReceived(Event, topic=POINTS):
@@ -206,6 +280,7 @@ class PointsTransferReceived(Event, topic=POINTS):
     sender: Name
     amount: Points
     note: Personal[Text] | None = None
+    lots: Lots = ()
 
 
 class PointsTransferDeclined(Event, topic=POINTS):
@@ -225,6 +300,7 @@ class PointsTransferred(Event, topic=POINTS):
     transfer_id: Name
     to: Name
     amount: Points
+    lots: Lots = ()
 
 
 class PointsTransferReturned(Event, topic=POINTS):
@@ -235,3 +311,4 @@ class PointsTransferReturned(Event, topic=POINTS):
     to: Name
     amount: Points
     code: Name
+    lots: Lots = ()

@@ -1,6 +1,6 @@
-"""Rows of points: the double-entry ledger, one row per movement from a debited to a credited account, and the balance.
+"""Rows of points: the double-entry ledger, one row per movement from a debited to a credited account, the balance and what expires.
 
-The accounts are `user:<id>:available` and `user:<id>:held` of each user, and `system:issued`, `system:spent` and
+The accounts are `user:<id>:available` and `user:<id>:held` of each user, and `system:issued`, `system:spent`, `system:expired` and
 `system:transit`. A movement is written under the user whose event it is; both halves of a transfer pass through transit.
 """
 
@@ -12,6 +12,7 @@ from streams.decision import ROOT
 from streams.sink import Fact, rows
 from topics.points import (
     PointsAwarded,
+    PointsExpired,
     PointsHeld,
     PointsHoldCaptured,
     PointsHoldReleased,
@@ -21,7 +22,7 @@ from topics.points import (
     PointsTransferStarted,
 )
 
-ISSUED, SPENT, TRANSIT = "system:issued", "system:spent", "system:transit"
+ISSUED, SPENT, EXPIRED, TRANSIT = "system:issued", "system:spent", "system:expired", "system:transit"
 
 
 @rows("ledger")
@@ -44,22 +45,31 @@ class BalanceRow(NamedTuple):
     held: int
 
 
+@rows("expiring", key=("user_id", "expires_at"))
+class ExpiringRow(NamedTuple):
+    user_id: str
+    expires_at: datetime
+    amount: int
+
+
 Movement = tuple[str, str, str, str | None, str | None]
 """Kind, debit, credit, and for the statement what it was about and the note."""
 
 
 def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
-    """The movement and the balance after it; events that move nothing leave no rows."""
+    """The movement, the balance and what expires of it after it; events that move nothing leave no rows."""
     event, key = fact.event, fact.key
     movement = _movement(event, key)
     if movement is None:
         return ()
     kind, debit, credit, reference, note = movement
     account = state[ROOT]
-    return (
-        LedgerRow(key, fact.seq, fact.at, kind, debit, credit, event.amount, reference, note),
-        BalanceRow(key, account.available, account.held),
-    )
+    ledger = LedgerRow(key, fact.seq, fact.at, kind, debit, credit, event.amount, reference, note)
+    balance = BalanceRow(key, account.available, account.held)
+    if not event.lots:
+        return ledger, balance
+    left = {shelf.expires_at: shelf.free for shelf in account.shelves}
+    return ledger, balance, *(ExpiringRow(key, lot.expires_at, left.get(lot.expires_at, 0)) for lot in event.lots)
 
 
 def _movement(event: Any, user: str) -> Movement | None:
@@ -69,6 +79,8 @@ def _movement(event: Any, user: str) -> Movement | None:
             return "awarded", ISSUED, available, event.source, None
         case PointsSpent():
             return "spent", available, SPENT, event.reference, None
+        case PointsExpired():
+            return "expired", available, EXPIRED, None, None
         case PointsHeld():
             return "held", available, f"user:{user}:held", event.hold_id, None
         case PointsHoldCaptured():

@@ -8,13 +8,21 @@ from streams.personal import Personal
 from streams.view import Db, Page, Paging, view
 
 
+class Expiring(BaseModel):
+    """Points that expire together."""
+
+    expires_at: datetime
+    amount: int
+
+
 class Balance(BaseModel):
-    """`active` is all that the user has; of it `held` is set aside and `available` free to use."""
+    """`active` is all that the user has; of it `held` is set aside and `available` free to use, and of that `expiring` not for ever."""
 
     user_id: str
     active: int
     held: int
     available: int
+    expiring: list[Expiring] = []
 
 
 class Entry(BaseModel):
@@ -33,10 +41,16 @@ class Entry(BaseModel):
 @view(roles=("User",), owner="user_id")
 async def balance(db: Db, user_id: str) -> Balance | None:
     """What the user has now."""
-    row = await db.fetchrow(
-        "SELECT user_id, available + held AS active, held, available FROM balance WHERE user_id = $1", user_id
+    rows = await db.fetch(
+        "SELECT user_id, available + held AS active, held, available, expires_at, amount FROM balance"
+        " LEFT JOIN (SELECT user_id, expires_at, amount FROM expiring WHERE amount > 0) AS e USING (user_id)"
+        " WHERE user_id = $1 ORDER BY expires_at",
+        user_id,
     )
-    return Balance(**row) if row else None
+    if not rows:
+        return None
+    expiring = [Expiring(**row) for row in rows if row["expires_at"] is not None]
+    return Balance(**rows[0], expiring=expiring)
 
 
 @view(roles=("User",), owner="user_id")

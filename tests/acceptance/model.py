@@ -15,7 +15,7 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 MEMBERS = {"User", "VIP", "PRO"}
 FIELDS = {  # command -> required and optional fields
-    "award_points": ({"user_id", "amount"}, {"rule", "source"}),
+    "award_points": ({"user_id", "amount"}, {"rule", "source"}),  # of `expires_at` nothing is known here
     "spend_points": ({"user_id", "amount"}, {"reference"}),
     "hold_points": ({"user_id", "hold_id", "amount"}, set()),
     "capture_hold": ({"user_id", "hold_id"}, set()),
@@ -108,7 +108,7 @@ class Passage:
             return False
         sent, (credit, taken) = self.begun[0], self.credited[0]
         expected = {"user_id": sent["to"], "sender": sent["user_id"], "transfer_id": sent["transfer_id"]}
-        expected |= {"amount": sent["amount"], "note": sent.get("note")}
+        expected |= {"amount": sent["amount"], "note": sent.get("note"), "lots": []}
         return {"note": None, **credit} == expected and self.ended[0] == (
             "complete_transfer" if taken else "return_transfer"
         )

@@ -23,17 +23,17 @@ from tests.points.platform import Platform
 from topics.points import POINTS
 
 BUGS = {
-    "a capture leaves the hold held": ("account.move(held=-amount)", "account.move()"),
+    "a capture leaves the hold held": ("account.move(held=-amount, lots=event.lots)", "account.move()"),
     "a capture leaves the hold open": ('_ended(document, "captured")', '_ended(document, "open")'),
-    "an award counts twice": ("account.move(available=+amount)", "account.move(available=2 * amount)"),
+    "an award counts twice": ("account.move(available=+amount, ", "account.move(available=2 * amount, "),
     "a return does not give back": (
-        "account.move(available=+amount, outgoing=-amount)",
-        "account.move(outgoing=-amount)",
+        "account.move(available=+amount, outgoing=-amount, ",
+        "account.move(outgoing=-amount, ",
     ),
     "a reward is given again": ("Award(given=True)", "Award()"),
     "one more than there is may be spent": (
-        "command.amount > account.available",
-        "command.amount > account.available + 1",
+        "command.amount > account.usable(case.now)",
+        "command.amount > account.usable(case.now) + 1",
     ),
 }
 
@@ -75,10 +75,13 @@ def played(decider: Decider, seed: int = 7, count: int = 1200) -> Observed:
             platform.step()
     platform.settle()
     ledger: dict[str, list[LedgerRow]] = {}
-    for user, *row in platform.rows["ledger"]:
+    for user, *row in platform.rows["ledger"].values():
         ledger.setdefault(user, []).append(cast("LedgerRow", tuple(row)))
     return Observed(
-        [Step(case.command_id, c.wire_name, case.now, json.loads(c.to_json())) for case, c in platform.commands],
+        [
+            Step(name, one.command.wire_name, one.at, json.loads(one.command.to_json()))
+            for name, one in platform.outcomes.items()
+        ],
         {name: (outcome.status, outcome.code) for name, outcome in platform.outcomes.items()},
         {user: (available, held) for user, (available, held) in platform.balances().items()},
         ledger,

@@ -7,8 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from agents.points.sink import BalanceRow, LedgerRow
-from agents.points.view import Balance, balance, statement
+from agents.points.sink import BalanceRow, ExpiringRow, LedgerRow
+from agents.points.view import Balance, Expiring, balance, statement
 from sinks.postgres import migrate
 from streams.settings import Settings
 from streams.view import Paging
@@ -29,13 +29,21 @@ async def db(settings: Settings) -> AsyncIterator[Any]:
         for n in range(1, 8)
     ]
     await connection.copy_records_to_table("ledger", records=rows)
-    await connection.copy_records_to_table("balance", records=[BalanceRow("ann", 28, 5)])
+    await connection.copy_records_to_table("balance", records=[BalanceRow("ann", 28, 5), BalanceRow("bob", 28, 0)])
+    lots = [ExpiringRow("bob", NOON + timedelta(days=n), amount) for n, amount in ((3, 7), (1, 0), (2, 4))]
+    await connection.copy_records_to_table("expiring", records=lots)
     yield connection
     await connection.close()
 
 
 async def test_active_is_what_is_held_and_what_is_available(db: Any) -> None:
     assert await balance(db, "ann") == Balance(user_id="ann", active=33, held=5, available=28)
+
+
+async def test_a_balance_tells_what_of_it_expires_and_when(db: Any) -> None:
+    expiring = [Expiring(expires_at=NOON + timedelta(days=n), amount=amount) for n, amount in ((2, 4), (3, 7))]
+
+    assert await balance(db, "bob") == Balance(user_id="bob", active=28, held=0, available=28, expiring=expiring)
 
 
 async def test_who_never_moved_points_has_no_balance(db: Any) -> None:
