@@ -12,6 +12,7 @@ Its declaration says the topic, the key, who may issue it; the class name gives 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -36,8 +37,13 @@ Name = Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=r
 
 def _written(value: Any) -> Any:
     """A number would be taken for a Unix time, in seconds or milliseconds by its size."""
-    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value)):
+    if isinstance(value, datetime):
         return value
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        with suppress(ValueError):
+            return datetime.fromisoformat(
+                value.upper()
+            )  # here, as what comes after takes a text for none when it is strict
     raise ValueError("a time is written as in 2026-01-31T12:00:00Z")
 
 
