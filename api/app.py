@@ -16,15 +16,18 @@ from api.auth import Authenticator
 from api.commands import Issue
 from api.docs import page
 from api.edge import Edge
+from api.ending import told
 from api.errors import Problem, invalid, on_http, on_problem, path
 from api.frame import Frame
 from api.health import RETRY, Health
+from api.live import TAIL, Live
 from api.openapi import Catalogue, document
 from api.personal import Blinder
 from api.results import Commands, Refused, on_refused
 from api.routes import Generated
+from api.sse import Streams
 from api.tokens import Tokens
-from api.views import Show, Signature, out_of_range
+from api.views import Show, Signature, View, out_of_range
 from sinks.postgres.edge import EdgeStore
 from streams import discover
 from streams.clock import SystemClock, VirtualClock
@@ -65,7 +68,7 @@ def create_app(settings: Settings, served: Sequence[Served] | None = None) -> Fa
         title="Caravan", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_life
     )
     app.state.edge = edge
-    app.router.routes.append(_generated(edge, catalogue))
+    app.router.routes.append(_generated(edge, catalogue, {d.topic.domain: d.topic for d in domains}))
     for domain in domains if served is None else ():
         if module := discover.routes(domain.topic.domain):
             app.include_router(module.router, prefix=f"/v1/{domain.topic.domain}")
@@ -88,6 +91,7 @@ def _edge(settings: Settings) -> Edge:
         store=store,
         blinder=Blinder(store),
         health=Health(log, store),
+        streams=Streams(),
     )
 
 
@@ -98,21 +102,26 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     await edge.store.start()
     await edge.health.start()
     try:
-        yield
+        with told(edge.streams.end):
+            yield
     finally:
+        edge.streams.end()
         await edge.health.stop()
         await edge.log.stop()
         await edge.store.stop()
 
 
-def _generated(edge: Edge, catalogue: Catalogue) -> Generated:
+def _generated(edge: Edge, catalogue: Catalogue, topics: Mapping[str, Topic]) -> Generated:
     routes = Generated()
     for domain, contracts in catalogue.commands.items():
         for contract in contracts:
             routes.add("POST", (domain, contract.wire_name), 0, Issue(edge, contract))
     for domain, signatures in catalogue.views.items():
         for signature in signatures:
-            routes.add("GET", (domain, signature.name), len(signature.segments), Show(edge, domain, signature))
+            view, place, segments = View(edge, domain, signature), (domain, signature.name), len(signature.segments)
+            routes.add("GET", place, segments, Show(view))
+            if segments:
+                routes.add("GET", place, segments, Live(view, topics[domain]), TAIL)
     routes.add("GET", ("commands",), 1, Commands(edge, sorted(catalogue.commands)))
     return routes
 

@@ -1,5 +1,6 @@
 """Who calls: bearer tokens (JWT), HS256 with the development secret or RS256 with the public key. No token is a Guest."""
 
+import math
 import re
 import time
 from typing import Any
@@ -43,19 +44,23 @@ class Authenticator:
 
     def actor(self, request: Request) -> Actor:
         """Raises the problem `unauthorized`, the same for every cause."""
+        return self.caller(request)[0]
+
+    def caller(self, request: Request) -> tuple[Actor, float]:
+        """The actor, and the Unix time at which the token expires."""
         header = request.headers.get("authorization")
         if header is None:
-            return GUEST
+            return GUEST, math.inf
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or len(token) > _MAX_TOKEN:
             raise unauthorized()
         return self._known(token) or self._verify(token)
 
-    def _known(self, token: str) -> Actor | None:
-        actor, expires = self._seen.get(token, (None, 0.0))
-        return actor if expires > time.time() else None
+    def _known(self, token: str) -> tuple[Actor, float] | None:
+        found = self._seen.get(token)
+        return found if found is not None and found[1] > time.time() else None
 
-    def _verify(self, token: str) -> Actor:
+    def _verify(self, token: str) -> tuple[Actor, float]:
         try:
             algorithm = jwt.get_unverified_header(token).get("alg", "")
             claims = jwt.decode(
@@ -71,8 +76,8 @@ class Authenticator:
             raise unauthorized() from None
         if len(self._seen) >= _CACHED:
             self._seen.clear()
-        self._seen[token] = (actor, float(claims["exp"]))
-        return actor
+        found = self._seen[token] = (actor, float(claims["exp"]))
+        return found
 
 
 def unauthorized() -> Problem:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from api.errors import PROBLEMS
+from api.sse import MEDIA_TYPE
 
 
 def page(spec: Mapping[str, Any]) -> bytes:
@@ -34,7 +35,8 @@ def _section(path: str, method: str, operation: Mapping[str, Any]) -> str:
 
 
 def _curl(path: str, method: str, operation: Mapping[str, Any], value: Any) -> str:
-    line = f"curl -X {method.upper()} $CARAVAN{path}"
+    stream = "-N " if MEDIA_TYPE in operation["responses"].get("200", {}).get("content", {}) else ""
+    line = f"curl {stream}-X {method.upper()} $CARAVAN{path}"
     if {"bearer": []} in operation.get("security", []):
         line += ' -H "Authorization: Bearer $TOKEN"'
     if value is not None:

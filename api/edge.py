@@ -6,6 +6,7 @@ from uuid import UUID
 from api.auth import Authenticator
 from api.health import Health
 from api.personal import Blinder
+from api.sse import Streams
 from api.tokens import Tokens, principal
 from sinks.postgres.edge import EdgeStore
 from streams.clock import Clock
@@ -36,6 +37,7 @@ class Edge:
     store: EdgeStore
     blinder: Blinder
     health: Health
+    streams: Streams
 
     def token(self, receipt: Receipt) -> str:
         """The token of a receipt."""

@@ -30,12 +30,14 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "bad_token": (422, "The token was not given by this platform."),
     "token_of_other_domain": (422, "The token covers the views of another domain."),
     "bad_cursor": (422, "The cursor was not given by this list."),
+    "bad_event_id": (422, "The Last-Event-ID was not given by this live view."),
     "bad_idempotency_key": (422, "An Idempotency-Key has 1 to 200 visible ASCII characters."),
     "idempotency_key_reused": (422, "This Idempotency-Key was used with another body."),
     "internal_error": (500, "Something went wrong on our side."),
     "kafka_unavailable": (503, "Kafka is away; nothing was sent."),
     "outcome_unknown": (503, "Kafka did not answer; the command may have been sent."),
     "postgres_unavailable": (503, "Postgres is away."),
+    "too_many_streams": (503, "This process shows as many live views as it can."),
     "not_ready": (503, "A part of the platform is away."),
 }
 

@@ -9,7 +9,9 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.errors import MEDIA_TYPE, PROBLEMS
+from api.live import TAIL
 from api.results import MAX_WAIT
+from api.sse import MEDIA_TYPE as MEDIA_TYPE_LIVE
 from api.views import Signature
 from streams.contract import Command
 from streams.personal import blind_fields
@@ -35,7 +37,10 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
     for contract in contracts:
         paths[f"/v1/{contract.topic.domain}/{contract.wire_name}"] = {"post": _command(contract, schemas[contract])}
     for domain, signature in signatures:
-        paths[view_path(domain, signature)] = {"get": _view(domain, signature, schemas[signature])}
+        path, shown = view_path(domain, signature), _view(domain, signature, schemas[signature])
+        paths[path] = {"get": shown}
+        if signature.segments:
+            paths[f"{path}/{TAIL}"] = {"get": _live(signature, shown)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Caravan", "version": _version(), "description": _ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
@@ -137,6 +142,30 @@ def _view(domain: str, signature: Signature, schema: Any) -> dict[str, Any]:
     }
 
 
+def _live(signature: Signature, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """The stream of a view, from what is told of the view."""
+    kept = [part for part in shown["parameters"] if part not in _refs("Cursor")]
+    schema = shown["responses"]["200"]["content"]["application/json"]["schema"]
+    answer = {
+        "description": "Server-sent events: each `data` is the answer of the view.",
+        "content": {MEDIA_TYPE_LIVE: {"schema": _string(), "x-data": schema}},
+    }
+    return {
+        **shown,
+        "operationId": f"{shown['operationId']}.{TAIL}",
+        "summary": f"Live: {shown['summary']}",
+        "description": f"{shown['description']}\n\n{_LIVE}{_LIVE_PAGE if signature.paging else ''}",
+        "parameters": kept + _refs("LastEventId"),
+        "responses": {**shown["responses"], "200": answer},
+    }
+
+
+_LIVE = """The answer of the view as it stands, then each newer one, until the token expires; several changes may arrive as
+one, and the newest always arrives. The event `absent` (data `null`) says that there is nothing to show (yet). Coming back with the id of
+the last event gives the newest state, never an older one."""
+_LIVE_PAGE = " Shown is the first part of the list."
+
+
 def _platform() -> dict[str, Any]:
     status = {
         "operationId": "commands.status",
@@ -212,6 +241,7 @@ _PARAMETERS = {
     "IdempotencyKey": _parameter("Idempotency-Key", "header", _string(minLength=1, maxLength=200), "Makes a repeat of this request safe for 48 hours."),
     "TraceParent": _parameter("traceparent", "header", _string(), "W3C trace context; passed on through Kafka."),
     "After": _parameter("after", "query", _string(), "Token of a command of this domain that the answer must include."),
+    "LastEventId": _parameter("Last-Event-ID", "header", _string(), "Id of the last event that was received; EventSource sends it by itself."),
     "Cursor": _parameter("cursor", "query", _string(), "`next` of the part before."),
     "Limit": _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "Items in one part."),
     "CommandId": _parameter("id", "path", _string(format="uuid"), "The command's id.", required=True),

@@ -14,8 +14,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class _Entry(NamedTuple):
+    method: str
     segments: int
+    tail: tuple[str, ...]
     endpoint: Endpoint
+
+    def fits(self, values: list[str]) -> bool:
+        return len(values) == self.segments + len(self.tail) and tuple(values[self.segments :]) == self.tail
 
 
 class Generated(BaseRoute):
@@ -23,11 +28,11 @@ class Generated(BaseRoute):
 
     def __init__(self) -> None:
         """Empty."""
-        self._table: dict[tuple[str, ...], dict[str, _Entry]] = {}
+        self._table: dict[tuple[str, ...], list[_Entry]] = {}
 
-    def add(self, method: str, place: tuple[str, ...], segments: int, endpoint: Endpoint) -> None:
-        """Serve `/v1/<place>` followed by so many path segments, which the endpoint finds as `scope["segments"]`."""
-        self._table.setdefault(place, {})[method] = _Entry(segments, endpoint)
+    def add(self, method: str, place: tuple[str, ...], segments: int, endpoint: Endpoint, *tail: str) -> None:
+        """Serve `/v1/<place>` followed by so many path segments, which the endpoint finds as `scope["segments"]`, and `tail`."""
+        self._table.setdefault(place, []).append(_Entry(method, segments, tail, endpoint))
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Full, or partial when only the method is wrong."""
@@ -35,13 +40,16 @@ class Generated(BaseRoute):
             return Match.NONE, {}
         parts = scope["path"][len(PREFIX) :].split("/")
         for depth in (2, 1):
-            there = self._table.get(tuple(parts[:depth]), {})
+            there = self._table.get(tuple(parts[:depth]), ())
             values = parts[depth:]
-            fits = {m: e.endpoint for m, e in there.items() if e.segments == len(values)} if all(values) else {}
+            fits = {e.method: e for e in there if e.fits(values)} if all(values) else {}
             if fits:
-                method = "GET" if scope["method"] == "HEAD" else scope["method"]
-                found = fits.get(method)
-                child = {"endpoint": found, "segments": values, "allowed": sorted(fits)}
+                found = fits.get("GET" if scope["method"] == "HEAD" else scope["method"])
+                child = {
+                    "endpoint": found.endpoint if found else None,
+                    "segments": values[: found.segments] if found else values,
+                    "allowed": sorted(fits),
+                }
                 return (Match.FULL if found else Match.PARTIAL), child
         return Match.NONE, {}
 

@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import types
-from collections.abc import Callable
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from collections.abc import Awaitable, Callable, Collection
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from starlette.requests import Request
@@ -19,12 +19,15 @@ from api.results import REREAD_S
 from api.tokens import Token
 from sinks.postgres.reader import Reader
 from streams.contract import permits
+from streams.envelope import Actor
 from streams.errors import ContractError
 from streams.personal import blind_of
 from streams.view import MAX_LIMIT, Page, Paging, Readers
 
 WAIT_S = 5.0  # how long a view waits for its token to be covered
 MAX_VALUE = 1000  # characters of a parameter
+PAGES = ("cursor", "limit")
+T = TypeVar("T")
 
 
 class _Paging(BaseModel):
@@ -66,37 +69,30 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
-class Show:
-    """The endpoint of one view."""
+class View:
+    """A view as requests ask for it: who may, with what parameters, and how its answer is told."""
 
     def __init__(self, edge: Edge, domain: str, signature: Signature) -> None:
         """Serve the view of `domain` that `signature` describes."""
-        self._edge, self._domain, self._signature = edge, domain, signature
+        self.edge, self.domain, self.signature = edge, domain, signature
         self._list = f"cursor of {domain} {signature.name}"
 
-    async def __call__(self, request: Request) -> Response:
-        """The view as it stands, covering the token if one is given."""
-        signature = self._signature
-        actor = self._edge.auth.actor(request)
+    async def asked(self, request: Request, actor: Actor, pages: Collection[str]) -> dict[str, Any]:
+        """The arguments of the query, if this actor may ask it; `pages` are the parameters of paging that may be given."""
+        signature = self.signature
         if not permits(signature.readers.roles, actor.role):
             raise refused(actor)
-        given = self._parameters(request)
+        given = self._parameters(request, pages if signature.paging else ())
         if not signature.readers.admit(actor, given):
             raise Problem("not_found")  # whether it exists is nobody else's business
-        given = await self._edge.blinder.hashed(given, signature.blind)
+        given = await self.edge.blinder.hashed(given, signature.blind)
         if signature.paging:
             given[signature.paging] = self._paging(request)
-        value = await self._read(self._token(request), given)
-        if value is None:
-            raise Problem("not_found")
-        answer = await opened(self._edge.store, signature.adapter.validate_python(value, from_attributes=True))
-        if isinstance(answer, Page) and answer.next is not None:
-            answer.next = self._edge.tokens.wrap(self._list, answer.next.encode())
-        return Response(signature.adapter.dump_json(answer, warnings="none"), media_type="application/json")
+        return given
 
-    def _parameters(self, request: Request) -> dict[str, Any]:
-        signature, query = self._signature, request.query_params
-        known = {*signature.query, "after", *(("cursor", "limit") if signature.paging else ())}
+    def _parameters(self, request: Request, pages: Collection[str]) -> dict[str, Any]:
+        signature, query = self.signature, request.query_params
+        known = {*signature.query, "after", *pages}
         pairs = query.multi_items()
         wrong = [(f"query.{name}", "extra_forbidden", "unknown parameter") for name in sorted(set(query) - known)]
         wrong += [(f"query.{name}", "repeated", "given twice") for name in query if len(query.getlist(name)) > 1]
@@ -112,7 +108,7 @@ class Show:
         return {name: getattr(model, name) for name in signature.model.model_fields}
 
     def _paging(self, request: Request) -> Paging:
-        asked = {name: request.query_params[name] for name in ("cursor", "limit") if name in request.query_params}
+        asked = {name: request.query_params[name] for name in PAGES if name in request.query_params}
         try:
             paging = _Paging.model_validate_strings(asked)
         except ValidationError as error:
@@ -120,40 +116,69 @@ class Show:
         if paging.cursor is None:
             return Paging(None, paging.limit)
         # A view trusts the shape of its cursor, so only our own ever reach it.
-        if (cursor := self._edge.tokens.unwrap(self._list, paging.cursor)) is None:
+        if (cursor := self.edge.tokens.unwrap(self._list, paging.cursor)) is None:
             raise Problem("bad_cursor")
         return Paging.read(cursor.decode(), paging.limit)
 
-    def _token(self, request: Request) -> Token | None:
+    def token(self, request: Request) -> Token | None:
+        """The token that the answer must cover, from `?after=`."""
         text = request.query_params.get("after")
         if text is None:
             return None
-        token = self._edge.tokens.read(text)
-        if token.domain != self._domain:
+        token = self.edge.tokens.read(text)
+        if token.domain != self.domain:
             raise Problem("token_of_other_domain", f"It covers views of {token.domain}.")
         return token
 
-    async def _read(self, token: Token | None, given: dict[str, Any]) -> Any:
-        store = self._edge.store
-        if token is None:
-            async with store.db(self._domain) as db:
-                return await self._query(db, given)
+    async def covering(self, token: Token, read: Callable[[Reader], Awaitable[T]]) -> T:
+        """What `read` finds once the token is covered; raises `parked` and `not_yet_applied`."""
+        store = self.edge.store
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WAIT_S
-        with store.moves.watch(self._domain, token.partition, token.offset) as watch:
+        with store.moves.watch(self.domain, token.partition, token.offset) as watch:
             while True:
-                async with store.db(self._domain) as db:
+                async with store.db(self.domain) as db:
                     stand = await db.stand(token.partition, token.offset)  # before the view, on the same connection
                     if stand.parked:
                         raise Problem("parked")
                     if stand.next > token.offset:
-                        return await self._query(db, given)
+                        return await read(db)
                 if (left := deadline - loop.time()) <= 0:
                     raise Problem("not_yet_applied", headers=RETRY)
                 await watch.next(min(left, REREAD_S))
 
-    async def _query(self, db: Reader, given: dict[str, Any]) -> Any:
-        return await self._signature.function(db, **given)
+    async def query(self, db: Reader, given: dict[str, Any]) -> Any:
+        """What the view function finds."""
+        return await self.signature.function(db, **given)
+
+    async def told(self, value: Any) -> bytes:
+        """What was found, as JSON, with personal fields opened."""
+        adapter = self.signature.adapter
+        answer = await opened(self.edge.store, adapter.validate_python(value, from_attributes=True))
+        if isinstance(answer, Page) and answer.next is not None:
+            answer.next = self.edge.tokens.wrap(self._list, answer.next.encode())
+        return adapter.dump_json(answer, warnings="none")
+
+
+class Show:
+    """The endpoint of one view."""
+
+    def __init__(self, view: View) -> None:
+        """Serve `view`."""
+        self._view = view
+
+    async def __call__(self, request: Request) -> Response:
+        """The view as it stands, covering the token if one is given."""
+        view = self._view
+        given = await view.asked(request, view.edge.auth.actor(request), PAGES)
+        if (token := view.token(request)) is not None:
+            value = await view.covering(token, lambda db: view.query(db, given))
+        else:
+            async with view.edge.store.db(view.domain) as db:
+                value = await view.query(db, given)
+        if value is None:
+            raise Problem("not_found")
+        return Response(await view.told(value), media_type="application/json")
 
 
 def out_of_range() -> Problem:

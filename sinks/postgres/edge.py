@@ -92,7 +92,8 @@ class EdgeStore:
         for pool in (self._readers, self._writers):
             if pool is not None:
                 with suppress(TimeoutError, OSError, asyncpg.PostgresError):
-                    await asyncio.wait_for(pool.close(), 2)
+                    async with asyncio.timeout(2):
+                        await pool.close()
                 pool.terminate()
         self.alive = False
 
@@ -230,6 +231,7 @@ class EdgeStore:
             with suppress(OSError, Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._listening()
             self.alive = False
+            self.moves.unheard()
             await asyncio.sleep(PROBE_S / 4)
 
     async def _listening(self) -> None:
@@ -238,9 +240,11 @@ class EdgeStore:
             await connection.add_listener(f"{self._namespace}caravan", self._heard)
             await self._readers.expire_connections()
             await self._writers.expire_connections()
+            self.moves.unheard()
             purged = 0
             while True:
-                await asyncio.wait_for(self._probe(connection), 2)
+                async with asyncio.timeout(2):
+                    await self._probe(connection)
                 self.alive = True
                 if purged == 0:
                     await self._purge(connection)

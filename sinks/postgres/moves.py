@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Self
 
 
@@ -24,9 +25,20 @@ class Moves:
                 if offset < reached and not woken.done():
                     woken.set_result(None)
 
+    def unheard(self) -> None:
+        """Messages may have been lost: wake everybody."""
+        for there in self._waiting.values():
+            for _, woken in there:
+                if not woken.done():
+                    woken.set_result(None)
+
     def watch(self, domain: str, partition: int, offset: int) -> "Watch":
         """Begin to listen; do so before reading, and no move is missed."""
-        return Watch(self._waiting, (domain, partition), offset)
+        return Watch(self._waiting, [(domain, partition)], offset)
+
+    def watch_any(self, domain: str, partitions: Iterable[int]) -> "Watch":
+        """Listen for every move of these partitions."""
+        return Watch(self._waiting, [(domain, partition) for partition in partitions], -1)
 
 
 class Watch:
@@ -35,24 +47,26 @@ class Watch:
     def __init__(
         self,
         waiting: dict[tuple[str, int], set[tuple[int, asyncio.Future[None]]]],
-        place: tuple[str, int],
+        places: Iterable[tuple[str, int]],
         offset: int,
     ) -> None:
-        """Wait for `offset` to be passed at `place`."""
-        self._waiting, self._place, self._offset = waiting, place, offset
+        """Wait for `offset` to be passed at any of `places`."""
+        self._waiting, self._places, self._offset = waiting, tuple(places), offset
         self._entry = (offset, asyncio.get_running_loop().create_future())
 
     def __enter__(self) -> Self:
         """Listen."""
-        self._waiting[self._place].add(self._entry)
+        for place in self._places:
+            self._waiting[place].add(self._entry)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Listen no more."""
-        there = self._waiting[self._place]
-        there.discard(self._entry)
-        if not there:
-            del self._waiting[self._place]
+        for place in self._places:
+            there = self._waiting[place]
+            there.discard(self._entry)
+            if not there:
+                del self._waiting[place]
 
     async def next(self, seconds: float) -> None:
         """Return at the next move beyond the offset since the last call, or after `seconds`."""

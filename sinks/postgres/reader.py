@@ -1,5 +1,6 @@
 """Reading in the schema of one domain: what views are given as `db`, and what the edge asks of the core's tables."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -55,6 +56,14 @@ class Reader:
         """Where the domain's decider stands on a partition, and whether it parked the record at `offset`."""
         row = await self._connection.fetchrow(_STAND, self._domain, f"{self._domain}.commands", partition, offset)
         return Stand(row["next"], row["parked"]) if row else Stand(0, parked=False)
+
+    async def positions(self, partitions: Collection[int]) -> dict[int, int]:
+        """The next offset of the domain's decider on each of these partitions."""
+        rows = await self._connection.fetch(
+            "SELECT partition, next FROM offsets WHERE agent = $1 AND topic = $2 AND partition = ANY($3)",
+            self._domain, f"{self._domain}.commands", list(partitions),
+        )  # fmt: skip
+        return dict.fromkeys(partitions, 0) | {row["partition"]: row["next"] for row in rows}
 
     async def outcome(self, command_id: UUID, partition: int | None, offset: int | None) -> Any:
         """The row of `_OUTCOME`: all that is known of a command, in one snapshot; place it by partition and offset if known."""

@@ -31,9 +31,9 @@ def token(settings: Settings, user: str = "u1", role: str = "User", /, **claims:
 class Caller:
     """A client of the edge."""
 
-    def __init__(self, client: httpx.AsyncClient, settings: Settings) -> None:
-        """Speak through `client`."""
-        self.client, self.settings = client, settings
+    def __init__(self, client: httpx.AsyncClient, settings: Settings, app: FastAPI | None = None) -> None:
+        """Speak through `client`, to `app` where it runs in this process."""
+        self.client, self.settings, self.app = client, settings, app
         self._kafka = Kafka(settings)
 
     def headers(self, who: str | None) -> dict[str, str]:
@@ -147,7 +147,7 @@ async def running(app: FastAPI, settings: Settings) -> AsyncIterator[Caller]:
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://edge", timeout=60) as client,
     ):
-        caller = Caller(client, settings)
+        caller = Caller(client, settings, app)
         try:
             yield caller
         finally:

@@ -40,7 +40,7 @@ async def test_the_document_is_valid_openapi(edge: Caller) -> None:
 async def test_every_route_is_told_with_words_errors_and_security(edge: Caller) -> None:
     """And nothing that is not served."""
     spec = await _spec(edge)
-    views = {re.sub(r"/(u1|1)$", "", read.path) for read in VIEWS} | {
+    views = {"/".join(read.path.split("/")[:4]) for read in VIEWS} | {
         f"/v1/lab/{name}" for name in ("slow", "broken", "writes")
     }
     served = {route.path for route in COMMANDS} | views | {"/v1/commands", "/health", "/ready"}

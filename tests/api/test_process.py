@@ -126,3 +126,34 @@ async def test_a_killed_edge_leaves_keys_that_another_takes_on(
         second = await again.post(AWARD, BODY, ROOT, key)
 
     assert (second.status_code, second.json()) == (202, first.json())
+
+
+async def _events(lines: AsyncIterator[str]) -> list[str]:
+    """The data of the events until the stream ends; httpx raises if it is cut off."""
+    return [line async for line in lines if line.startswith("data: ")]
+
+
+async def test_an_open_stream_ends_with_the_process(process: tuple[Caller, asyncio.subprocess.Process]) -> None:
+    """Cleanly and at once, though this server would wait for ever; a client that left before is forgotten."""
+    caller, running = process
+    url, who = "/v1/points/balance/u1/live", caller.headers("u1")
+    async with caller.client.stream("GET", url, headers=who) as left:
+        async for line in left.aiter_lines():
+            if line == "data: null":
+                break
+    async with (
+        caller.client.stream("GET", url, headers=who) as one,
+        caller.client.stream("GET", url, headers=who) as two,
+    ):
+        assert one.headers["content-type"].startswith("text/event-stream")
+        lines = one.aiter_lines()
+        async for line in lines:
+            if line == "data: null":
+                break
+        running.send_signal(signal.SIGTERM)
+        assert await _events(lines) == []
+        assert await _events(two.aiter_lines()) == ["data: null"]
+    _, words = await running.communicate()
+    assert running.returncode in {0, -signal.SIGTERM}
+    assert b"Traceback" not in words, words.decode()
+    assert b"ERROR" not in words, words.decode()

@@ -1,0 +1,140 @@
+"""Live views: `GET /v1/<domain>/<view>/<key>/live`, a stream of states of the asked key.
+
+Each message is the whole answer of the view; several changes may arrive as one, and the newest always arrives. An id tells
+positions that the state does not go beyond, so whoever comes back with it is shown nothing older.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.errors import Problem
+from api.sse import BEAT, HEADERS, MEDIA_TYPE, EventStream, event
+from api.tokens import MAX_LENGTH
+from api.views import View
+from sinks.postgres.moves import Watch
+from sinks.postgres.reader import Reader
+from streams.contract import Topic
+from streams.partitioner import partition_of
+from streams.store import Unavailable
+
+GAP_S = 0.05  # between two reads of one stream
+REREAD_S = 5.0  # a lost notification costs at most this
+BEAT_S = 15.0  # of silence
+MAX_S = 3600.0  # a client then comes back, so that streams spread over processes
+TAIL = "live"
+ABSENT = "absent"  # the event that says: there is no such thing (yet, or any more)
+_positions = msgspec.msgpack.Decoder(dict[int, int]).decode
+Positions = Mapping[int, int]
+
+
+class Asked(NamedTuple):
+    """What a stream shows: the query's arguments, the partitions that move it, its ids' purpose, and where it begins."""
+
+    given: dict[str, Any]
+    partitions: frozenset[int]
+    purpose: str
+    since: Positions
+
+
+class State(NamedTuple):
+    """An answer (None where there is nothing), which includes all before `least` and nothing from `most` on."""
+
+    least: Positions
+    body: bytes | None
+    most: Positions
+
+    def covers(self, since: Positions) -> bool:
+        """Whether it is surely no older than what stood at these positions."""
+        return all(self.least[partition] >= position for partition, position in since.items())
+
+
+class Live:
+    """The endpoint of one view's stream."""
+
+    def __init__(self, view: View, topic: Topic) -> None:
+        """Serve `view` of the domain of `topic`."""
+        self._view, self._topic = view, topic
+        self._store, self._streams = view.edge.store, view.edge.streams
+
+    async def __call__(self, request: Request) -> Response:
+        """Check as the view itself does, and stream until the token expires."""
+        actor, expires = self._view.edge.auth.caller(request)
+        asked = await self._asked(request, await self._view.asked(request, actor, ("limit",)))
+        if request.method == "HEAD":
+            return Response(headers=HEADERS, media_type=MEDIA_TYPE)
+        with ExitStack() as held:
+            held.enter_context(self._streams.place())
+            watch = held.enter_context(self._store.moves.watch_any(self._topic.domain, asked.partitions))
+            first = await self._read(asked)
+            kept = held.pop_all()
+        seconds = max(0.0, min(expires - time.time(), MAX_S))
+        return EventStream(self._streams, kept, self._events(asked, first, watch), seconds)
+
+    async def _asked(self, request: Request, given: dict[str, Any]) -> Asked:
+        partitions = self._partitions(given)
+        purpose = f"live {request.scope['path']}"
+        since = self._resumed(request, purpose)
+        if (token := self._view.token(request)) is not None:
+            await self._view.covering(token, _nothing)
+            since[token.partition] = max(since.get(token.partition, 0), token.offset + 1)
+        return Asked(given, partitions | since.keys(), purpose, since)
+
+    def _partitions(self, given: dict[str, Any]) -> frozenset[int]:
+        """Those whose commands can change the view: the key's own where the view is asked by it."""
+        first = self._view.signature.segments[0]
+        if first == self._topic.key and first not in self._view.signature.blind:
+            return frozenset({partition_of(str(given[first]).encode(), self._topic.partitions)})
+        return frozenset(range(self._topic.partitions))
+
+    def _resumed(self, request: Request, purpose: str) -> dict[int, int]:
+        """The positions of Last-Event-ID; raises `bad_event_id`."""
+        text = request.headers.get("last-event-id")
+        if not text:
+            return {}
+        if len(text) > MAX_LENGTH or (told := self._view.edge.tokens.unwrap(purpose, text)) is None:
+            raise Problem("bad_event_id")
+        return _positions(told)
+
+    async def _read(self, asked: Asked) -> State:
+        async with self._streams.reading:
+            async with self._store.db(self._topic.domain) as db:
+                least = await db.positions(asked.partitions)
+                value = await self._view.query(db, asked.given)
+                most = await db.positions(asked.partitions)
+            return State(least, None if value is None else await self._view.told(value), most)
+
+    async def _events(self, asked: Asked, state: State | None, watch: Watch) -> AsyncGenerator[bytes]:
+        """Every state that differs from the one before, and a beat when there was nothing to tell for long."""
+        loop = asyncio.get_running_loop()
+        since, spoke = asked.since, loop.time()
+        last: State | None = None
+        while True:
+            if state is not None and state.covers(since) and (last is None or state.body != last.body):
+                last, since, spoke = state, state.most, loop.time()
+                yield self._event(asked, state)
+            elif loop.time() - spoke >= BEAT_S:
+                spoke = loop.time()
+                yield BEAT
+            await asyncio.sleep(GAP_S)
+            await watch.next(max(0.0, min(REREAD_S, spoke + BEAT_S - loop.time())))
+            try:
+                state = await self._read(asked)
+            except Unavailable:
+                if not self._store.alive:
+                    return  # the client comes back and is told so
+                state = None
+
+    def _event(self, asked: Asked, state: State) -> bytes:
+        ident = self._view.edge.tokens.wrap(asked.purpose, msgspec.msgpack.encode(state.most))
+        return event(b"null", ident, ABSENT) if state.body is None else event(state.body, ident)
+
+
+async def _nothing(_db: Reader) -> None:
+    """That the token is covered is all that was asked."""
