@@ -215,3 +215,20 @@ def send(
     from caravan import send as sender
 
     sender.send(data_dir, file, url=url, concurrency=concurrency, timeout=timeout, results=results)
+
+
+@app.command(
+    epilog=examples("caravan explain 01a1fde6-cbac-72f9-98e7-c2b30946775d", "caravan explain 01a1… --json | jq .status")
+)
+def explain(
+    command_id: Annotated[str, typer.Argument(help="The command_id that the edge answered.")],
+    as_json: Json = False,
+    data_dir: DataDir = HERE,
+) -> None:
+    """Show what became of a command: its events, the rows they wrote, the commands that policies made of them, and so on across domains.
+
+    Rows are shown as they stand now; personal fields are masked.
+    """
+    from caravan import explain as explainer
+
+    explainer.explain(data_dir, command_id, as_json=as_json)

@@ -135,7 +135,7 @@ def fields(payload: Any, but: str | None = None) -> str:
     """A payload in a line: `amount=100 rule=first_quest`; what is empty, or equal to `but`, is left out."""
     if not isinstance(payload, Mapping):
         return "" if payload is None else str(payload)
-    kept = {name: value for name, value in payload.items() if value is not None and value != but}
+    kept = {name: value for name, value in payload.items() if value not in (None, [], {}, but)}
     return " ".join(f"{name}={_word(value)}" for name, value in kept.items())
 
 
