@@ -1,23 +1,28 @@
 """Points through the loop in memory: commands in, results, events, documents and rows out."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
-from agents.points.agent import POINTS_DECIDER, TRANSFERS
-from agents.points.rules import Account, Transfer
+from agents.points.agent import SIGN_UP_POINTS
+from agents.points.rules import Account, Shelf, Transfer
 from streams.contract import Command
 from streams.decision import ROOT
 from streams.personal import seal
 from streams.testing import Kit, user
+from topics.identity import RegisterUser, UserRegistered
 from topics.points import (
     MAX_POINTS,
     POINTS,
     AwardPoints,
     CreditTransfer,
     HoldPoints,
+    Lot,
     PointsAwarded,
+    PointsExpired,
     PointsSpendRejected,
+    ReleaseHold,
     SpendPoints,
     TransferPoints,
 )
@@ -25,7 +30,7 @@ from topics.points import (
 
 @pytest.fixture
 def kit() -> Iterator[Kit]:
-    with Kit(POINTS_DECIDER, TRANSFERS) as kit:
+    with Kit.of("points") as kit:
         yield kit
 
 
@@ -93,6 +98,38 @@ def test_a_source_is_rewarded_once_under_a_rule(kit: Kit) -> None:
     assert (second.status, second.code) == ("rejected", "already_awarded")
 
 
+@pytest.mark.req("SR056")
+def test_who_signs_up_gets_points_once() -> None:
+    with Kit.of("points", "identity") as kit:
+        register = RegisterUser(user_id="ann", email="ann@example.com", email_login="e0")
+        told, again = kit.send(register), kit.send(register)
+
+        assert (told.status, again.status) == ("accepted", "rejected")
+        assert [event.wire_name for event in told.events][-2:] == ["user_registered", "points_awarded"]
+        assert kit.rows("balance") == [("ann", SIGN_UP_POINTS, 0)]
+        (registered,) = [e for e in kit.envelopes() if e.type == UserRegistered.wire_name]
+        award = AwardPoints(user_id="ann", amount=5, rule="sign_up", source=registered.event_id)
+        assert kit.send(award).code == "already_awarded"
+
+
+def test_points_expire_by_themselves_and_held_ones_when_they_come_back(kit: Kit) -> None:
+    end = kit.clock.now() + timedelta(days=1)
+    kit.send(AwardPoints(user_id="ann", amount=10, expires_at=end))
+    kit.send(AwardPoints(user_id="ann", amount=5))
+    kit.send(HoldPoints(user_id="ann", hold_id="h", amount=4), actor=user("ann"))
+    assert kit.rows("expiring") == [("ann", end, 6)]
+
+    told = kit.advance(timedelta(days=1))
+    assert told == [PointsExpired(user_id="ann", amount=6, lots=(Lot(expires_at=end, amount=6),))]
+    assert kit.rows("balance") == [("ann", 5, 4)]
+    kit.send(ReleaseHold(user_id="ann", hold_id="h"), actor=user("ann"))
+    kit.settle()
+
+    assert kit.rows("balance") == [("ann", 5, 0)]
+    assert kit.rows("expiring") == [("ann", end, 0)]
+    assert [row[3:7] for row in kit.rows("ledger")][-1] == ("expired", "user:ann:available", "system:expired", 4)
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -119,17 +156,21 @@ def test_a_sealed_note_passes_unread_into_the_statements_of_both(kit: Kit) -> No
 
 
 def test_the_events_alone_rebuild_documents_and_rows(kit: Kit) -> None:
+    end = kit.clock.now() + timedelta(hours=1)
     for command in (
         AwardPoints(user_id="ann", amount=50),
+        AwardPoints(user_id="ann", amount=30, expires_at=end),
         HoldPoints(user_id="ann", hold_id="h", amount=20),
         TransferPoints(user_id="ann", transfer_id="t", to="bob", amount=5),
         SpendPoints(user_id="ann", amount=99),
     ):
         kit.send(command)
+    kit.advance(timedelta(hours=1))
     live, rebuilt = kit.store.schemas[POINTS.domain], kit.rebuilt().schemas[POINTS.domain]
 
     assert rebuilt.rows == live.rows
     assert {key: stored.data for key, stored in rebuilt.states.items()} == {
         key: stored.data for key, stored in live.states.items()
     }
-    assert kit.state("ann", ROOT) == Account(available=25, held=20)
+    assert kit.state("ann", ROOT) == Account(available=50, held=20, shelves=(Shelf(end, free=0, away=20),))
+    assert kit.rows("balance") == [("ann", 50, 20), ("bob", 0, 0)]
