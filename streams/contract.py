@@ -40,10 +40,8 @@ def _written(value: Any) -> Any:
     if isinstance(value, datetime):
         return value
     if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
-        with suppress(ValueError):
-            return datetime.fromisoformat(
-                value.upper()
-            )  # here, as what comes after takes a text for none when it is strict
+        with suppress(ValueError):  # read here: strict validation would take the text for no time
+            return datetime.fromisoformat(value.upper())
     raise ValueError("a time is written as in 2026-01-31T12:00:00Z")
 
 
