@@ -119,4 +119,5 @@ async def listening(
         yield listener
     finally:
         listener.leave()
-        await serving
+        async with asyncio.timeout(30):
+            await serving
