@@ -98,7 +98,7 @@ class Effecting:
         for call in work.calls:
             if call.status == "claimed":
                 self._unmade.pop(call.number, None)
-                self._running[call.number] = asyncio.create_task(self._make(call, self._latest))
+                self._start(call)
 
     def forget(self) -> None:
         """Drop held keys. Calls under way go on: they were claimed, and what comes of them is a fact whoever is the owner."""
@@ -243,14 +243,21 @@ class Effecting:
 
     # -- a call
 
+    def _start(self, call: Call) -> None:
+        task = asyncio.create_task(self._make(call, self._latest), name=f"{self.slot.agent}/{call.number}")
+        self._running[call.number] = task
+        task.add_done_callback(lambda task: self._ended(call, task))
+
+    def _ended(self, call: Call, task: asyncio.Task[None]) -> None:
+        del self._running[call.number]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s: what came of event %d is lost", self.slot.agent, call.number, exc_info=error)
+        self._look = True
+        self.wake()
+
     async def _make(self, call: Call, latest: float) -> None:
         """Make a claimed call, and write down what came of it."""
-        try:
-            await self._write(await self._caller.make(call, latest))
-        finally:
-            del self._running[call.number]
-            self._look = True
-            self.wake()
+        await self._write(await self._caller.make(call, latest))
 
     async def _write(self, call: Call) -> None:
         pause = PATIENCE_S[0]
