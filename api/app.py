@@ -99,6 +99,9 @@ def _edge(settings: Settings) -> Edge:
 async def _life(app: FastAPI) -> AsyncIterator[None]:
     """Starts whether or not Kafka and Postgres are there: `/ready` tells."""
     edge: Edge = app.state.edge
+    follower = edge.store.follow(edge.clock) if isinstance(edge.clock, VirtualClock) else None
+    if follower is not None:
+        await follower.start()
     await edge.store.start()
     await edge.health.start()
     try:
@@ -109,6 +112,8 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         await edge.health.stop()
         await edge.log.stop()
         await edge.store.stop()
+        if follower is not None:
+            await follower.stop()
 
 
 def _generated(edge: Edge, catalogue: Catalogue, topics: Mapping[str, Topic]) -> Generated:

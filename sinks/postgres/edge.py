@@ -14,8 +14,10 @@ from uuid import UUID
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from sinks.postgres.clock import Follower
 from sinks.postgres.moves import Moves
 from sinks.postgres.reader import Reader
+from streams.clock import VirtualClock
 from streams.store import BadData, Unavailable
 
 ANSWER_S = 4.5  # how long a request may keep a connection, waiting for one included
@@ -96,6 +98,10 @@ class EdgeStore:
                         await pool.close()
                 pool.terminate()
         self.alive = False
+
+    def follow(self, clock: VirtualClock) -> Follower:
+        """What keeps this clock where the platform's is; to be started and stopped."""
+        return Follower(self._dsn, self._namespace, clock)
 
     @asynccontextmanager
     async def db(self, domain: str) -> AsyncIterator[Reader]:
