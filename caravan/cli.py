@@ -1,5 +1,6 @@
 """The command line: every command takes --data-dir and finds the instance there; CARAVAN_* in the environment win."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,15 @@ DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CARAVAN_DATA_DIR", 
 NewPorts = Annotated[bool, typer.Option("--new-ports", help="Choose other ports for the broker and Postgres.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 HERE = Path(".caravan")
+RUN, WORK, DEVELOP = "Run", "Work with what runs", "Develop"
+
+
+class Clock(StrEnum):
+    """Whose time it is."""
+
+    SYSTEM = "system"
+    VIRTUAL = "virtual"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,15 +46,23 @@ def topics_so_far(incomplete: str) -> list[str]:
 
 
 @app.command(
+    rich_help_panel=RUN,
     epilog=examples(
-        "caravan up", "caravan up --port 8080 --workers 2", "caravan up --data-dir /srv/caravan --host 0.0.0.0"
-    )
+        "caravan up",
+        "caravan up --reload --clock virtual",
+        "caravan up --port 8080 --workers 2 --data-dir /srv/caravan --host 0.0.0.0",
+    ),
 )
 def up(
     data_dir: DataDir = HERE,
     port: Annotated[int | None, typer.Option(help="Port of the edge; chosen once and kept.", min=1, max=65535)] = None,
     host: Annotated[str | None, typer.Option(help="Address that the edge listens on; loopback unless given.")] = None,
     workers: Annotated[int, typer.Option(help="Worker processes; each runs every domain.", min=1)] = 1,
+    clock: Annotated[
+        Clock | None,
+        typer.Option(help="Whose clock the platform has; a virtual one moves by caravan clock advance. Kept."),
+    ] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart workers and edge when their code changes.")] = False,
     new_ports: NewPorts = False,
 ) -> None:
     """Run the whole platform here: broker, Postgres, workers and the edge.
@@ -55,10 +73,11 @@ def up(
     """
     from caravan import up as supervisor
 
-    supervisor.up(data_dir, host=host, port=port, workers=workers, new_ports=new_ports)
+    wishes = supervisor.Wishes(host, port, workers, clock.value if clock else None, new_ports, reload)
+    supervisor.up(data_dir, wishes)
 
 
-@app.command(epilog=examples("caravan down", "caravan down --data-dir /srv/caravan"))
+@app.command(rich_help_panel=RUN, epilog=examples("caravan down", "caravan down --data-dir /srv/caravan"))
 def down(data_dir: DataDir = HERE) -> None:
     """Stop what runs on a data folder, and wait until it has ended."""
     from caravan import up as supervisor
@@ -66,7 +85,7 @@ def down(data_dir: DataDir = HERE) -> None:
     supervisor.down(data_dir)
 
 
-@app.command(epilog=examples("caravan infra", "caravan infra --data-dir /tmp/try"))
+@app.command(rich_help_panel=RUN, epilog=examples("caravan infra", "caravan infra --data-dir /tmp/try"))
 def infra(data_dir: DataDir = HERE, new_ports: NewPorts = False) -> None:
     """Run the broker and Postgres only, in the foreground, and print what to export and how to reach them."""
     from caravan import up as supervisor
@@ -74,7 +93,9 @@ def infra(data_dir: DataDir = HERE, new_ports: NewPorts = False) -> None:
     supervisor.infra(data_dir, new_ports=new_ports)
 
 
-@app.command(epilog=examples("caravan worker", "caravan worker --domains points,quests --instance w1"))
+@app.command(
+    rich_help_panel=RUN, epilog=examples("caravan worker", "caravan worker --domains points,quests --instance w1")
+)
 def worker(
     data_dir: DataDir = HERE,
     domains: Annotated[str, typer.Option(help="Domains to run, separated by commas; all unless given.")] = "",
@@ -91,7 +112,7 @@ def worker(
     commands.worker(data_dir, [name for name in domains.split(",") if name], instance, rebuild or [])
 
 
-@app.command(epilog=examples("caravan api", "caravan api --host 0.0.0.0 --port 8080"))
+@app.command(rich_help_panel=RUN, epilog=examples("caravan api", "caravan api --host 0.0.0.0 --port 8080"))
 def api(
     data_dir: DataDir = HERE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -104,7 +125,8 @@ def api(
 
 
 @app.command(
-    epilog=examples("caravan migrate", "CARAVAN_POSTGRES=postgresql://… CARAVAN_KAFKA=kafka://… caravan migrate")
+    rich_help_panel=RUN,
+    epilog=examples("caravan migrate", "CARAVAN_POSTGRES=postgresql://… CARAVAN_KAFKA=kafka://… caravan migrate"),
 )
 def migrate(data_dir: DataDir = HERE) -> None:
     """Bring the schemas of all domains up to date, and create the topics that are missing."""
@@ -114,7 +136,8 @@ def migrate(data_dir: DataDir = HERE) -> None:
 
 
 @app.command(
-    epilog=examples("caravan token --user u1 --role User", "TOKEN=$(caravan token --user root --role Admin --ttl 8h)")
+    rich_help_panel=WORK,
+    epilog=examples("caravan token --user u1 --role User", "TOKEN=$(caravan token --user root --role Admin --ttl 8h)"),
 )
 def token(
     user: Annotated[str, typer.Option(help="Who calls: the id of a user.")],
@@ -128,7 +151,7 @@ def token(
     commands.token(data_dir, user, role, ttl)
 
 
-@app.command(epilog=examples("caravan status", "caravan status --json | jq '.agents[].lag'"))
+@app.command(rich_help_panel=WORK, epilog=examples("caravan status", "caravan status --json | jq '.agents[].lag'"))
 def status(data_dir: DataDir = HERE, as_json: Json = False) -> None:
     """Show where every agent stands: position, lag, parked records and rate of each partition; and the disk in use."""
     from caravan import commands
@@ -137,11 +160,12 @@ def status(data_dir: DataDir = HERE, as_json: Json = False) -> None:
 
 
 @app.command(
+    rich_help_panel=DEVELOP,
     epilog=examples(
         "caravan new invoices",
         "caravan new loyalty_cards --aggregate card --key card_number --command issue_card --event card_issued",
         "caravan new invoices --yes --into ~/src/caravan",
-    )
+    ),
 )
 def new(
     domain: Annotated[str, typer.Argument(help="Name of the domain: lower-case words joined by _, usually a plural.")],
@@ -163,11 +187,12 @@ def new(
 
 
 @app.command(
+    rich_help_panel=WORK,
     epilog=examples(
         "caravan tail points",
         "caravan tail points.events --since 10m --key ann",
         "caravan tail points --since earliest --no-follow --json | jq .type",
-    )
+    ),
 )
 def tail(
     topic: Annotated[
@@ -189,11 +214,12 @@ def tail(
 
 
 @app.command(
+    rich_help_panel=WORK,
     epilog=examples(
         "caravan send commands.jsonl",
         "python -m examples.generate --count 5000 | caravan send -",
         "caravan send commands.jsonl --url https://staging.example.com --concurrency 128 --results outcomes.jsonl",
-    )
+    ),
 )
 def send(
     file: Annotated[str, typer.Argument(help="Commands, a line of JSON each; - reads standard input.")],
@@ -218,7 +244,10 @@ def send(
 
 
 @app.command(
-    epilog=examples("caravan explain 01a1fde6-cbac-72f9-98e7-c2b30946775d", "caravan explain 01a1… --json | jq .status")
+    rich_help_panel=WORK,
+    epilog=examples(
+        "caravan explain 01a1fde6-cbac-72f9-98e7-c2b30946775d", "caravan explain 01a1… --json | jq .status"
+    ),
 )
 def explain(
     command_id: Annotated[str, typer.Argument(help="The command_id that the edge answered.")],
@@ -232,3 +261,73 @@ def explain(
     from caravan import explain as explainer
 
     explainer.explain(data_dir, command_id, as_json=as_json)
+
+
+@app.command(
+    rich_help_panel=WORK,
+    epilog=examples(
+        "caravan topics", "caravan topics --create", "caravan topics --json | jq '.[] | select(.state != \"ok\")'"
+    ),
+)
+def topics(
+    create: Annotated[bool, typer.Option("--create", help="Make the topics that are missing.")] = False,
+    as_json: Json = False,
+    data_dir: DataDir = HERE,
+) -> None:
+    """Show the topics that contracts declare beside those that there are.
+
+    The status is 0 when all are as declared. Nothing is changed that is there: where records could be lost it says the way.
+    """
+    from caravan import topics as catalogue
+
+    catalogue.topics(data_dir, create=create, as_json=as_json)
+
+
+times = typer.Typer(
+    invoke_without_command=True,
+    epilog=examples("caravan clock", "caravan clock advance 2d"),
+    help="Show what time it is on the platform, or move a virtual clock.",
+)
+app.add_typer(times, name="clock", rich_help_panel=WORK)
+
+
+@times.callback()
+def clock(context: typer.Context, data_dir: DataDir = HERE) -> None:
+    """Show what time it is on the platform; with a command, move a virtual clock."""
+    from caravan import clock as clocks
+
+    if context.invoked_subcommand is None:
+        clocks.show(data_dir)
+
+
+@times.command(epilog=examples("caravan clock advance 2d", "caravan clock advance 90m --data-dir /tmp/try"))
+def advance(by: Annotated[str, typer.Argument(help="How far: 90s, 15m, 12h or 7d.")], data_dir: DataDir = HERE) -> None:
+    """Move the clock of edge and workers on, and have happen what is due by then; for a platform of caravan up --clock virtual."""
+    from caravan import clock as clocks
+
+    clocks.advance(data_dir, by)
+
+
+@app.command(
+    rich_help_panel=DEVELOP,
+    epilog=examples(
+        "caravan reset",
+        "caravan reset --yes",
+        "CARAVAN_NAMESPACE=try_ CARAVAN_KAFKA=… CARAVAN_POSTGRES=… caravan reset",
+    ),
+)
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False, data_dir: DataDir = HERE
+) -> None:
+    """Delete all topics, schemas and data of this instance, or of CARAVAN_NAMESPACE, and begin anew; not while it runs."""
+    from caravan import reset as resetter
+
+    resetter.reset(data_dir, yes=yes)
+
+
+@app.command(hidden=True)
+def probe() -> None:
+    """Import all code that workers and edge would, and say what is wrong with it."""
+    from caravan import reload
+
+    reload.probe()

@@ -41,6 +41,7 @@ class Run:
     jwt_secret: str
     host: str = LOOPBACK
     port: int = 0  # of the edge; 0 until one is chosen
+    clock: str = "system"  # or virtual, for edge and workers
     cluster: str = "postgres"  # folder of the Postgres cluster, absolute where it lies outside
     made: list[str] = field(default_factory=list)  # parts that were set up: "kafka", "postgres"
     children: dict[str, tuple[int, float]] = field(default_factory=dict)  # name -> pid and start, to find leftovers
@@ -97,6 +98,7 @@ class Instance:
             "CARAVAN_SIGNING_KEYS": run.signing_keys,
             "CARAVAN_JWT_SECRET": run.jwt_secret,
             "CARAVAN_DATA_DIR": str(self.folder),
+            **({"CARAVAN_CLOCK": run.clock} if run.clock != "system" else {}),
         }
 
     @property

@@ -106,10 +106,13 @@ class Service:
         self.due, self.delay = now + self.delay, min(self.delay * 2, LONGEST)
 
 
-def keep(services: list[Service], parent: Parent, tell: Callable[[str], None]) -> None:
-    """Tend the services for ever; Stopped ends it."""
+def keep(
+    services: list[Service], parent: Parent, tell: Callable[[str], None], look: Callable[[], None] = lambda: None
+) -> None:
+    """Tend the services for ever, and `look` each time; Stopped ends it."""
     while True:
         time.sleep(TICK)
         parent.check()
+        look()
         for service in services:
             service.tend(tell)

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from caravan.embedded.process import Child, last_words, rotate
 from caravan.errors import Problem, StartFailed
 from caravan.infra import Infra
 from caravan.instance import EDGE, LOOPBACK, Instance, claim_port, free_ports, is_free
+from caravan.reload import Reloader
 from caravan.supervise import Parent, Service, keep, say, until_stopped
 
 READY = 90.0  # s that a worker or the edge may take to be ready
@@ -25,17 +27,32 @@ DOWN = 15.0  # s that `down` waits
 PROMISE = "survives the crash of any process, not a loss of power"
 
 
-def up(folder: Path, *, host: str | None, port: int | None, workers: int, new_ports: bool = False) -> None:
+@dataclass(frozen=True)
+class Wishes:
+    """What a user may ask of a platform; None keeps what was chosen before."""
+
+    host: str | None = None
+    port: int | None = None
+    workers: int = 1
+    clock: str | None = None
+    new_ports: bool = False
+    reload: bool = False
+
+
+def up(folder: Path, wishes: Wishes) -> None:
     """Run the platform until stopped. Raises a Problem when something does not start."""
     instance = Instance(folder)
     with until_stopped(), instance.hold():
-        platform = Platform(instance, workers)
+        platform = Platform(instance, wishes.workers)
         tell = teller(instance)
         try:
-            platform.choose(host, port, new_ports=new_ports)
+            platform.choose(wishes)
             platform.start(tell)
             say(platform.banner())
-            keep(platform.services, Parent(), tell)
+            reloader = Reloader(platform, tell) if wishes.reload else None
+            if reloader:
+                reloader.start()
+            keep(platform.services, Parent(), tell, reloader.look if reloader else lambda: None)
         finally:
             platform.stop()
 
@@ -89,14 +106,15 @@ class Platform:
     def services(self) -> list[Service]:
         return [*self.infra.services(), *self.workers, self.edge]
 
-    def choose(self, host: str | None, port: int | None, *, new_ports: bool) -> None:
-        """Settle where the edge listens: as asked, else as before, else a free port."""
+    def choose(self, wishes: Wishes) -> None:
+        """Settle where the edge listens, and which clock there is: as asked, else as before, else a free port and the system's."""
         run = self.instance.run
-        if new_ports:
+        if wishes.new_ports:
             self.infra.renumber()
-        run.host = host or LOOPBACK
-        if port or not run.port:
-            run.port = port or (EDGE if is_free(run.host, EDGE) else free_ports(1)[0])
+        run.clock = wishes.clock or os.environ.get("CARAVAN_CLOCK") or run.clock
+        run.host = wishes.host or LOOPBACK
+        if wishes.port or not run.port:
+            run.port = wishes.port or (EDGE if is_free(run.host, EDGE) else free_ports(1)[0])
         claim_port(run.host, run.port, "the edge", "choose another with --port")
         self.instance.save()
 
@@ -105,22 +123,40 @@ class Platform:
         if not self.instance.run.made and self.infra.parts:
             tell(f"first start in {self.instance.folder}: setting up the broker and Postgres")
         self.infra.start()
-        migrate = self._child("migrate", "migrate")
-        migrate.finish(READY)
+        self.migrate()
+        self._begin()
+
+    def migrate(self) -> None:
+        """Apply new migrations and make new topics. Raises a Problem."""
+        self._child("migrate", "migrate").finish(READY)
+
+    def restart(self) -> None:
+        """End workers and edge and start them again, each waited for. Raises a Problem."""
+        self._end()
+        self._begin()
+
+    def probe(self) -> list[str]:
+        """The command that says what is wrong with the code."""
+        return [sys.executable, "-m", "caravan", "probe"]
+
+    def stop(self) -> None:
+        """Workers and edge first, so that they can still finish what they have begun; then the rest."""
+        self._end()
+        self.infra.stop()
+
+    def _begin(self) -> None:
         begun = [(service, _length(self._log(service.name)), service.run()) for service in (*self.workers, self.edge)]
         for service, before, child in begun:
             self.instance.register(service.name, child.pid)
             _wait(child, self._edge_answers if service is self.edge else partial(_said_ready, child, before))
 
-    def stop(self) -> None:
-        """Workers and edge first, so that they can still finish what they have begun; then the rest."""
+    def _end(self) -> None:
         deadline = time.monotonic() + STOP
         children = [service.child for service in (*self.workers, self.edge) if service.child]
         for child in children:
             child.ask()
         for child in children:
             child.reap(deadline)
-        self.infra.stop()
 
     def banner(self) -> str:
         """What a person wants to know next."""
@@ -142,6 +178,8 @@ class Platform:
         if self.infra.parts:
             names = " and ".join(part.title for part in self.infra.parts)
             lines.append(f"    data    {self.instance.folder} ({names}: {PROMISE})")
+        if run.clock == "virtual":
+            lines.append(f"    clock   virtual: {caravan} clock advance 2d{where}")
         if run.host != LOOPBACK:
             lines.append(f"    note    it listens on {run.host}: whoever reaches this machine reaches it")
         return "\n".join([*lines, "  Ctrl-C ends everything.", ""])
@@ -157,7 +195,8 @@ class Platform:
     def _child(self, name: str, *arguments: str) -> Child:
         """Start one of our own commands on this instance."""
         command = [sys.executable, "-m", "caravan", *arguments, "--data-dir", str(self.instance.folder)]
-        child = Child(name, command, self._log(name), env=self.instance.environment(os.environ), death=signal.SIGKILL)
+        environment = {**self.instance.environment(os.environ), "CARAVAN_CLOCK": self.instance.run.clock}
+        child = Child(name, command, self._log(name), env=environment, death=signal.SIGKILL)
         child.start()
         return child
 

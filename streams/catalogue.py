@@ -56,7 +56,8 @@ class Catalogue:
 
     async def actual(self) -> dict[str, Actual]:
         """The topics of this namespace as they are."""
-        own = await self.names()
+        if not (own := await self.names()):
+            return {}
         configs = await self._configs(list(own))
         async with Reader(self._settings) as reader:
             bounds = await reader.bounds([Place(name, n) for name, count in own.items() for n in range(count)])
@@ -74,6 +75,15 @@ class Catalogue:
             for code, _, _, name, entries in answer.resources
             if not code
         }
+
+    async def busy(self, groups: Collection[str]) -> list[str]:
+        """Those groups, named without namespace, that have members."""
+        found = []
+        for group in groups:  # one by one: the client reads an answer about several wrongly
+            (told,) = await answered(self._url, self._admin.describe_consumer_groups([self._prefix + group]))
+            if any(entry[5] for entry in told.groups):
+                found.append(f"group {self._prefix}{group}")
+        return found
 
     async def create(self, topics: Collection[Topic]) -> list[str]:
         """Make what contracts declare and is missing; returns the whole names."""

@@ -6,7 +6,6 @@ Agents do not read like this: they take their position from the store (`streams.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -60,8 +59,13 @@ class Reader:
         await self._stop()
 
     async def _stop(self) -> None:
-        with suppress(KafkaError, OSError):
+        try:
             await self._consumer.stop()
+        except (KafkaError, OSError):
+            pass
+        except asyncio.CancelledError:  # aiokafka's own, of a task of a consumer that is closed at once
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
         await self._kafka.stop()
 
     async def places(self, topics: Collection[str]) -> list[Place]:

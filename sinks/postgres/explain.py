@@ -79,20 +79,12 @@ class Evidence:
         return Known(**{**row, "details": details, "events": [tuple(event) for event in json.loads(row["events"])]})
 
     async def parked(self, domain: str, command_id: UUID) -> Waiting | None:
-        """Where a command waits for an operator."""
+        """Where a command waits for an operator; one that was never validly accepted is found by the words of its record."""
         row = await self._connection.fetchrow(
             f"""SELECT agent, cause, error, partition, "offset" FROM {self._table(domain, "parked")}
-            WHERE command_id = $1 ORDER BY parked_at LIMIT 1""",
-            command_id,
-        )
-        return Waiting(*row.values()) if row else None
-
-    async def parked_at(self, domain: str, agent: str, topic: str, partition: int, offset: int) -> Waiting | None:
-        """Whether an agent parked the record at this place."""
-        row = await self._connection.fetchrow(
-            f"""SELECT agent, cause, error, partition, "offset" FROM {self._table(domain, "parked")}
-            WHERE agent = $1 AND topic = $2 AND partition = $3 AND "offset" = $4""",
-            agent, topic, partition, offset,
+            WHERE command_id = $1 OR command_id IS NULL AND topic = $2 AND position($3::bytea in value) > 0
+            ORDER BY parked_at LIMIT 1""",
+            command_id, f"{domain}.commands", f'"command_id":"{command_id}"'.encode(),
         )  # fmt: skip
         return Waiting(*row.values()) if row else None
 
