@@ -4,6 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from caravan import instance
@@ -12,6 +13,8 @@ from tests.caravan.running import Run, Running, given
 
 SHARED = "CARAVAN_TEST_RUN"  # tells the test processes of a run what its controller has begun
 RUN = pytest.StashKey[Run]()
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no law
+hypothesis.settings.load_profile("untimed")
 WORDS = {
     "given": "the Kafka and Postgres of CARAVAN_TEST_* or CARAVAN_*",
     "docker": "containers, since a Docker engine answers",
