@@ -3,6 +3,8 @@
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+import orjson
+
 from streams.envelope import Signer, decode_command
 from streams.ids import milliseconds
 from streams.personal import is_sealed
@@ -30,7 +32,7 @@ async def test_a_command_is_a_signed_record_with_its_envelope(edge: Caller) -> N
     assert (envelope.actor.type, envelope.actor.id, envelope.actor.role) == ("user", "root", "Admin")
     assert told.version == 7
     assert abs(milliseconds(told) - record.timestamp) < 60_000
-    assert bytes(envelope.payload) == b'{"user_id":"u1","amount":5,"rule":null,"source":null}'
+    assert orjson.loads(bytes(envelope.payload)).items() >= {**BODY, "rule": None, "source": None}.items()
 
 
 async def test_202_tells_where_to_look(edge: Caller) -> None:
