@@ -161,15 +161,10 @@ class Effecting:
         for call in self._taken:
             if call.status == "answered":
                 entries += self._tell(call, work)
-            elif call.status == "claimed" and not self._caller.may_try(call):
-                self._park(
-                    call, "effect_unknown", "The call was made, or was about to be, and its answer got lost.", work
-                )
             elif room > 0:
                 room -= 1
                 work.calls.append(self._claimed(call, now))
         await self._publish(entries)
-        work.published = len(entries)
         return work
 
     async def _due(self, now: int) -> list[Call]:

@@ -266,7 +266,10 @@ async def test_who_leaves_waits_for_its_calls_and_the_next_owner_tells(
     desk.add(5)
     await gate.reached.wait()
     leaving = asyncio.create_task(owner.leave())
-    asyncio.get_running_loop().call_soon(gate.open.set)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not leaving.done()
+    gate.open.set()
     await leaving
     assert [call.status for call in desk.owed.values()] == ["answered"]
     desk.owner(second)
@@ -364,7 +367,7 @@ async def test_what_the_store_refuses_is_parked(desk: Desk, commits: int) -> Non
                 raise BadData("22000: no")
         await commit(at, epoch, work)
 
-    desk.rig.memory.commit = refuse  # type: ignore[method-assign]
+    desk.rig.memory.commit = refuse  # type: ignore[method-assign,assignment]
     desk.add(5)
     desk.add(6, account=B)
     await until(lambda: [cause for _, cause in desk.causes() if cause != "held"] == ["refused_by_store"] * 2)
