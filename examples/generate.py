@@ -1,8 +1,9 @@
-"""Writes a command file for points: mostly good commands, some that the rules refuse and some that the edge turns away.
+"""Writes a command file: mostly good commands, some that the rules refuse and some that the edge turns away.
 
     python -m examples.generate --seed 1 --count 5000 > commands.jsonl
 
-The same seed and count give the same file. Its lines are meant to be sent in order, at least those of one user.
+People register, buy vouchers with points and show them at the till (`examples.journeys`); with `--points` they do nothing but move
+points. The same seed and count give the same file. Its lines are meant to be sent in order, at least those of one user or campaign.
 """
 
 import argparse
@@ -55,9 +56,10 @@ class Generator:
                 yield made
 
     def line(self, command: str, who: dict[str, str] | None, data: Data) -> Line:
-        """One line under a fresh id."""
+        """One line under a fresh id; a command without its domain is one of points."""
         identifier = UUID(int=self._random.getrandbits(128), version=4)
-        return {"command": f"points.{command}", "id": str(identifier), "as": who, "data": data}
+        full = command if "." in command else f"points.{command}"
+        return {"command": full, "id": str(identifier), "as": who, "data": data}
 
     def name(self, kind: str) -> str:
         """An id that was not used before."""
@@ -82,7 +84,7 @@ class Generator:
 
 
 ADMIN = {"user": "root", "role": "Admin"}
-Maker = Callable[[Generator, User], Line | None]
+Maker = Callable[[Any, User], Line | None]
 """Makes a line about a user; None when the user has nothing to make it of."""
 
 
@@ -300,18 +302,26 @@ TURNED_AWAY: list[Maker] = [
 
 
 def generate(seed: int, count: int, users: int = 200) -> list[Line]:
-    """The first `count` lines of a seed."""
+    """The first `count` lines of a seed, about points alone."""
     return [line for line, _ in zip(Generator(seed, users), range(count), strict=False)]
 
 
 def main() -> None:
     """Write the lines to standard output."""
-    parser = argparse.ArgumentParser(description="Write a command file for points.")
+    from examples.journeys import Journeys  # it builds on this module
+
+    parser = argparse.ArgumentParser(description="Write a command file.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--points", action="store_true", help="points alone")
     wanted = parser.parse_args()
-    for line in generate(wanted.seed, wanted.count, wanted.users):
+    if wanted.points:
+        lines = generate(wanted.seed, wanted.count, wanted.users)
+    else:
+        acts = Journeys(wanted.seed, wanted.users).acts(wanted.count)
+        lines = [*acts.opening, *acts.bustle, *acts.tills]
+    for line in lines:
         sys.stdout.write(json.dumps(line) + "\n")
 
 

@@ -47,7 +47,7 @@ def unlawful(seen: Observed) -> list[str]:
         if available < 0 or held < 0:
             wrong.append(f"the balance of {user} is below zero")
     shown = sum(sum(balance) for balance in seen.balances.values())
-    if total := shown + sum(accounts[f"system:{name}"] for name in ("issued", "spent", "transit")):
+    if total := shown + sum(accounts[f"system:{name}"] for name in ("issued", "spent", "expired", "transit")):
         wrong.append(f"the accounts sum to {total}, not to 0")
     if accounts["system:transit"]:
         wrong.append(f"{accounts['system:transit']} points are in transit")

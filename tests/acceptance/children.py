@@ -64,4 +64,5 @@ def environment(settings: Settings) -> dict[str, str]:
         "CARAVAN_NAMESPACE": settings.namespace,
         "CARAVAN_SIGNING_KEYS": ",".join(f"{name}:{key.hex()}" for name, key in settings.signing_keys),
         "CARAVAN_JWT_SECRET": settings.jwt_secret or "",
+        "CARAVAN_CLOCK": settings.clock,
     }

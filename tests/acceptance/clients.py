@@ -41,9 +41,9 @@ def bearer(secret: str, user: str, role: str) -> str:
 
 
 class Clients:
-    """Each user's lines go through one client in their order; lines of different users overtake each other."""
+    """The lines of one user or campaign go through one client in their order; those of different ones overtake each other."""
 
-    def __init__(self, url: str, secret: str, lines: Sequence[Line], seed: int) -> None:
+    def __init__(self, url: str, secret: str, seed: int) -> None:
         """Nothing is sent before `send`."""
         self.answers: list[Answer] = []
         self.repeats = 0
@@ -51,17 +51,16 @@ class Clients:
         self._dice = random.Random(seed)
         self._tokens: dict[tuple[str, str], str] = {}
         self._http = httpx.AsyncClient(base_url=url, timeout=5.0)
-        self._lanes: list[list[Line]] = [[] for _ in range(CLIENTS)]
-        for line in lines:
-            self._lanes[zlib.crc32(str(line["data"].get("user_id")).encode()) % CLIENTS].append(line)
 
-    async def send(self, share: float) -> None:
-        """Send so much of what is left of every lane."""
+    async def send(self, lines: Sequence[Line]) -> None:
+        """Send them all."""
+        lanes: list[list[Line]] = [[] for _ in range(CLIENTS)]
+        for line in lines:
+            about = line["data"].get("user_id") or line["data"].get("campaign_id")
+            lanes[zlib.crc32(str(about).encode()) % CLIENTS].append(line)
         async with asyncio.TaskGroup() as group:
-            for n, lane in enumerate(self._lanes):
-                count = round(len(lane) * share)
-                group.create_task(self._work(lane[:count]))
-                self._lanes[n] = lane[count:]
+            for lane in lanes:
+                group.create_task(self._work(lane))
 
     async def close(self) -> None:
         """Hang up."""
@@ -130,11 +129,11 @@ class Clients:
         raise TimeoutError(f"no answer to {line}")
 
     async def _post(self, line: Line) -> httpx.Response:
-        command = line["command"].removeprefix("points.")
+        domain, command = line["command"].split(".")
         headers = {"Idempotency-Key": line["id"], "Content-Type": "application/json"}
         if who := line["as"]:
             headers["Authorization"] = self._bearer(who["user"], who["role"])
-        return await self._http.post(f"/v1/points/{command}", content=json.dumps(line["data"]), headers=headers)
+        return await self._http.post(f"/v1/{domain}/{command}", content=json.dumps(line["data"]), headers=headers)
 
     def _bearer(self, user: str, role: str) -> str:
         if (user, role) not in self._tokens:

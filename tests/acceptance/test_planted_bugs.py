@@ -17,8 +17,9 @@ from streams.contract import Command
 from streams.decision import ROOT
 from streams.envelope import Actor
 from streams.table import Table
+from tests.acceptance.answers import answer
 from tests.acceptance.checker import LedgerRow, Observed, faults
-from tests.acceptance.model import Step, answer
+from tests.acceptance.model import Step
 from tests.points.platform import Platform
 from topics.points import POINTS
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, Self
@@ -10,33 +10,48 @@ from typing import Any, NamedTuple, Self
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.contract import Topic
 from streams.kafka import KafkaUrl
 from streams.settings import Settings
-from tests.acceptance.checker import LedgerRow, Observed
+from tests.acceptance.left import Left, look
 from tests.acceptance.model import Step
-from topics.points import POINTS
 
-COMMANDS, EVENTS = "points.commands", "points.events"
 LATE_MS = 100  # how long a fetch waits for records
+TABLES = (
+    "points.ledger",
+    "points.balance",
+    "points.expiring",
+    "identity.profile",
+    "identity.login",
+    "promotions.campaign",
+    "promotions.voucher",
+)
 
 
 class AtWork(NamedTuple):
     """Process ids of workers."""
 
     published: set[int]
-    """They have published commands that their position does not show."""
+    """They have published commands because of events that their position does not show."""
     waiting: set[int]
     """They have commands to decide."""
 
 
 class Watch:
-    """Follows both topics of points from their beginning, and reads the domain's schema."""
+    """Follows the topics of these domains from their beginning, and reads their schemas."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, topics: Sequence[Topic]) -> None:
         """Nothing is opened before it is entered."""
         client = KafkaUrl.parse(settings.kafka).client()
+        self.domains = [topic.domain for topic in topics]
         self._consumer = AIOKafkaConsumer(**client, auto_offset_reset="earliest", enable_auto_commit=False)
         self._dsn, self._namespace = settings.postgres, settings.namespace
+        self._places = [
+            TopicPartition(settings.namespace + name, number)
+            for topic in topics
+            for name in (topic.commands_topic, topic.events_topic)
+            for number in range(topic.partitions)
+        ]
         self._db: Any = None
         self._ends: dict[tuple[str, int], int] = {}
         self._envelopes: defaultdict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
@@ -44,9 +59,8 @@ class Watch:
     async def __aenter__(self) -> Self:
         """Open both."""
         await self._consumer.start()
-        self._db = await self._connected()
-        names = [self._namespace + topic for topic in (COMMANDS, EVENTS)]
-        self._consumer.assign([TopicPartition(name, n) for name in names for n in range(POINTS.partitions)])
+        self._db = await asyncpg.connect(self._dsn)
+        self._consumer.assign(self._places)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -55,7 +69,7 @@ class Watch:
         await self._db.close()
 
     async def catch_up(self) -> None:
-        """Read both topics to where they end now."""
+        """Read the topics to where they end now."""
         ends = await self._consumer.end_offsets(self._consumer.assignment())
         while any([await self._consumer.position(tp) < end for tp, end in ends.items()]):
             for tp, records in (await self._consumer.getmany(timeout_ms=LATE_MS)).items():
@@ -68,72 +82,93 @@ class Watch:
             if name == topic:
                 yield from ((partition, envelope) for envelope in found)
 
-    async def positions(self) -> list[Any]:
-        """Where every agent stands on every partition."""
-        return list(await self._db.fetch("SELECT * FROM offsets"))
+    def sent(self) -> set[str]:
+        """The commands that clients gave."""
+        topics = (f"{domain}.commands" for domain in self.domains)
+        return {
+            e["command_id"] for topic in topics for _, e in self.envelopes(topic) if e["actor"]["type"] != "service"
+        }
+
+    async def rows(self, name: str) -> list[Any]:
+        """The rows of `<domain>.<table>`."""
+        return list(await self._db.fetch(f"SELECT * FROM {self._table(name)}"))
+
+    async def positions(self) -> list[tuple[str, Any]]:
+        """Where every agent stands on every partition, with its domain."""
+        return [(domain, row) for domain in self.domains for row in await self.rows(f"{domain}.offsets")]
 
     @asynccontextmanager
     async def slowed(self, topic: str) -> AsyncIterator[None]:
         """Meanwhile Postgres lets nobody move a position on this topic: what is under way stays under way."""
-        db = await self._connected()
+        db = await asyncpg.connect(self._dsn)
         try:
             await db.execute("BEGIN")
-            await db.execute("SELECT FROM offsets WHERE topic = $1 FOR UPDATE", topic)
+            for domain in self.domains:
+                table = self._table(f"{domain}.offsets")
+                await db.execute(f"SELECT FROM {table} WHERE topic = $1 FOR UPDATE", topic)
             yield
         finally:
-            await db.close()  # a worker that claims a partition may have ended it already
+            db.terminate()  # a worker that claims a partition may have ended it already
 
-    async def at_work(self) -> AtWork:
-        """Who is in the middle of something."""
+    async def at_work(self, events: str, commands: str) -> AtWork:
+        """Who is in the middle of acting on these events, and who of deciding these commands."""
         await self.catch_up()
-        causes = {envelope["causation_id"] for _, envelope in self.envelopes(COMMANDS)}
-        acted: defaultdict[int, int] = defaultdict(int)
-        for partition, event in self.envelopes(EVENTS):
-            if event["event_id"] in causes:
-                acted[partition] = event["number"]
         seen = AtWork(set(), set())
-        for row in await self.positions():
+        acted = {domain: self._acted(domain, events) for domain in self.domains}
+        for domain, row in await self.positions():
             pid = int(row["owner"].rpartition(":")[2])
-            if row["topic"] == COMMANDS and row["next"] < self._ends[COMMANDS, row["partition"]]:
+            if row["topic"] == commands and row["next"] < self._ends[commands, row["partition"]]:
                 seen.waiting.add(pid)
-            if row["topic"] == EVENTS and row["number"] < acted[row["partition"]]:
+            if row["topic"] == events and row["number"] < acted[domain][row["partition"]]:
                 seen.published.add(pid)
         return seen
 
+    def _acted(self, domain: str, events: str) -> dict[int, int]:
+        """Partition -> the number of the last event that made this domain publish a command."""
+        causes = {envelope["causation_id"] for _, envelope in self.envelopes(f"{domain}.commands")}
+        acted: defaultdict[int, int] = defaultdict(int)
+        for partition, event in self.envelopes(events):
+            if event["event_id"] in causes:
+                acted[partition] = event["number"]
+        return acted
+
     async def drained(self) -> bool:
-        """Whether every record was worked and nothing is left to send."""
+        """Whether every record was worked, nothing is left to send and no timer is due by the platform's clock."""
         rows = await self.positions()
         await self.catch_up()
-        done = all(row["next"] == self._ends[row["topic"], row["partition"]] for row in rows)
-        return done and all(row["relayed"] == row["number"] for row in rows if row["topic"] == COMMANDS)
+        done = all(row["next"] == self._ends[row["topic"], row["partition"]] for _, row in rows)
+        relayed = all(row["relayed"] == row["number"] for domain, row in rows if row["topic"] == f"{domain}.commands")
+        return done and relayed and not any([await self._due(domain) for domain in self.domains])
+
+    async def _due(self, domain: str) -> bool:
+        now = int((await self.now()).timestamp() * 1_000_000)
+        query = f"SELECT count(*) FROM {self._table(f'{domain}.timers')} WHERE due <= $1"
+        return bool(await self._db.fetchval(query, now))
+
+    async def now(self) -> datetime:
+        """The platform's time."""
+        clock = self._table("edge.clock")
+        now: datetime = await self._db.fetchval(f"SELECT now() + coalesce((SELECT ahead FROM {clock}), '0')")
+        return now
 
     async def duplicates(self) -> int:
         """How many records were dropped because their command was in the inbox."""
-        return sum(row["duplicates"] for row in await self.positions() if row["topic"] == COMMANDS)
+        return sum(row["duplicates"] for domain, row in await self.positions() if row["topic"] == f"{domain}.commands")
 
-    async def parked(self) -> int:
-        """How many records were parked."""
-        return int(await self._db.fetchval("SELECT count(*) FROM parked"))
-
-    async def observed(self) -> Observed:
-        """Everything that the checker compares."""
+    async def left(self) -> Left:
+        """Everything that the checkers compare."""
         await self.catch_up()
-        results = await self._db.fetch("SELECT command_id, status, code FROM results")
-        balances = await self._db.fetch("SELECT user_id, available, held FROM balance")
-        ledger: defaultdict[str, list[LedgerRow]] = defaultdict(list)
-        for user, *row in await self._db.fetch(
-            "SELECT user_id, seq, at, kind, debit, credit, amount, reference, note FROM ledger ORDER BY user_id, seq"
-        ):
-            ledger[user].append(tuple(row))
-        return Observed(
-            [step(envelope) for _, envelope in self.envelopes(COMMANDS)],
-            {str(command_id): (status, code) for command_id, status, code in results},
-            {user: (available, held) for user, available, held in balances},
-            dict(ledger),
-        )
+        rows = {name: [dict(row) for row in await self.rows(name)] for name in TABLES}
+        results = {}
+        for domain in self.domains:
+            rows[f"{domain}.parked"] = [dict(row) for row in await self.rows(f"{domain}.parked")]
+            found = await self.rows(f"{domain}.results")
+            results[domain] = {str(row["command_id"]): (row["status"], row["code"]) for row in found}
+        return look(self.domains, self._envelopes, results, rows, await self.now())
 
-    async def _connected(self) -> Any:
-        return await asyncpg.connect(self._dsn, server_settings={"search_path": f'"{self._namespace}points"'})
+    def _table(self, name: str) -> str:
+        domain, table = name.split(".")
+        return f'"{self._namespace}{domain}"."{table}"'
 
     def _place(self, tp: TopicPartition) -> tuple[str, int]:
         return tp.topic.removeprefix(self._namespace), tp.partition
