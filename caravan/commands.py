@@ -18,6 +18,7 @@ from streams.settings import Settings
 
 ROLES = ("Guest", "User", "VIP", "PRO", "Partner", "Admin")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+KEEP_ALIVE = 75  # s that an idle connection stays open: longer than proxies and clients keep theirs, so that none is closed under a request
 SAMPLE = 1.0  # s between the two looks that give a rate
 URLS = ("CARAVAN_KAFKA", "CARAVAN_POSTGRES")
 LOG = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -79,7 +80,14 @@ def api(folder: Path, host: str, port: int) -> None:
     edge = create_app(settings(folder))
     claim_port(host, port, "the edge", "choose another with --port")
     uvicorn.run(
-        edge, host=host, port=port, loop="uvloop", http="httptools", access_log=False, timeout_graceful_shutdown=3
+        edge,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        timeout_keep_alive=KEEP_ALIVE,
     )
 
 
