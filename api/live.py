@@ -26,6 +26,7 @@ from streams.store import Unavailable
 
 GAP_S = 0.05  # between two reads of one stream
 REREAD_S = 5.0  # a lost notification costs at most this
+BEHIND_S = 0.25  # before another look at a server that lacks what was shown
 BEAT_S = 15.0  # of silence
 MAX_S = 3600.0  # a client then comes back, so that streams spread over processes
 TAIL = "live"
@@ -35,9 +36,10 @@ Positions = Mapping[int, int]
 
 
 class Asked(NamedTuple):
-    """What a stream shows: the query's arguments, the partitions that move it, its ids' purpose, and where it begins."""
+    """What a stream shows: the query's arguments, the key or else the partitions that move it, its ids' purpose, where it begins."""
 
     given: dict[str, Any]
+    key: str | None
     partitions: frozenset[int]
     purpose: str
     since: Positions
@@ -71,27 +73,26 @@ class Live:
             return Response(headers=HEADERS, media_type=MEDIA_TYPE)
         with ExitStack() as held:
             held.enter_context(self._streams.place())
-            watch = held.enter_context(self._store.moves.watch_any(self._topic.domain, asked.partitions))
+            watch = held.enter_context(self._store.moves.watch_any(self._topic.domain, asked.partitions, asked.key))
             first = await self._read(asked)
             kept = held.pop_all()
         seconds = max(0.0, min(expires - time.time(), MAX_S))
         return EventStream(self._streams, kept, self._events(asked, first, watch), seconds)
 
     async def _asked(self, request: Request, given: dict[str, Any]) -> Asked:
-        partitions = self._partitions(given)
+        key, count = self._key(given), self._topic.partitions
+        partitions = frozenset(range(count) if key is None else [partition_of(key.encode(), count)])
         purpose = f"live {request.scope['path']}"
         since = self._resumed(request, purpose)
         if (token := self._view.token(request)) is not None:
             await self._view.covering(token, _nothing)
             since[token.partition] = max(since.get(token.partition, 0), token.offset + 1)
-        return Asked(given, partitions | since.keys(), purpose, since)
+        return Asked(given, key, partitions | since.keys(), purpose, since)
 
-    def _partitions(self, given: dict[str, Any]) -> frozenset[int]:
-        """Those whose commands can change the view: the key's own where the view is asked by it."""
+    def _key(self, given: dict[str, Any]) -> str | None:
+        """The topic's key where the view is asked by it: only its commands change what is shown."""
         first = self._view.signature.segments[0]
-        if first == self._topic.key and first not in self._view.signature.blind:
-            return frozenset({partition_of(str(given[first]).encode(), self._topic.partitions)})
-        return frozenset(range(self._topic.partitions))
+        return str(given[first]) if first == self._topic.key else None
 
     def _resumed(self, request: Request, purpose: str) -> dict[int, int]:
         """The positions of Last-Event-ID; raises `bad_event_id`."""
@@ -123,7 +124,8 @@ class Live:
                 spoke = loop.time()
                 yield BEAT
             await asyncio.sleep(GAP_S)
-            await watch.next(max(0.0, min(REREAD_S, spoke + BEAT_S - loop.time())))
+            patience = REREAD_S if state is not None and state.covers(since) else BEHIND_S
+            await watch.next(max(0.0, min(patience, spoke + BEAT_S - loop.time())))
             try:
                 state = await self._read(asked)
             except Unavailable:

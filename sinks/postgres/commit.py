@@ -8,6 +8,7 @@ import asyncpg
 
 from sinks.postgres.effects import put_calls
 from sinks.postgres.faults import DRIVER
+from sinks.postgres.moves import message
 from sinks.postgres.names import literal, quoted, storable
 from streams.sink import Rows
 from streams.store import Lost, Parked, Slot, Stored, Unavailable, Work
@@ -57,21 +58,21 @@ class Writer:
                 await _rollback(connection)
             raise
         try:
-            await connection.execute(self._commit_statement(slot, work.next))
+            await connection.execute(self._commit_statement(slot, work))
         except asyncpg.IntegrityConstraintViolationError:  # a deferred constraint: rolled back, and the record's fault
             raise
         except DRIVER as error:
             raise Lost(f"The COMMIT got no answer ({error!r}).") from error
 
-    def _commit_statement(self, slot: Slot, position: int) -> str:
-        """COMMIT, and in the same round trip a word to those who wait for the domain's position.
+    def _commit_statement(self, slot: Slot, work: Work) -> str:
+        """COMMIT, and in the same round trip a word to those who wait for the domain's position, or for a key: rows change by events only.
 
         It comes after the COMMIT: a NOTIFY inside the transaction would make all commits of the server wait for each other.
         """
         if slot.agent != slot.domain:
             return "COMMIT"
-        told = literal(f"{slot.domain}:{slot.agent}:{slot.partition}:{position}")
-        return f"COMMIT; SELECT pg_notify({literal(self._channel)}, {told})"
+        told = message((slot.domain, slot.agent, slot.partition), work.next, {event.key for event in work.outbox})
+        return f"COMMIT; SELECT pg_notify({literal(self._channel)}, {literal(told)})"
 
     async def _begin(self, connection: Any, slot: Slot, epoch: int) -> None:
         """Open the transaction with the row locked: a successor then waits for it, and can end it."""

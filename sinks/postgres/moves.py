@@ -2,8 +2,32 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Collection, Iterable
+from typing import NamedTuple, Self
+from zlib import crc32
+
+MAX_MARKS = 256  # keys in one message, whose length Postgres bounds by 8000 bytes
+
+
+def message(place: tuple[str, str, int], reached: int, keys: Collection[str]) -> str:
+    """What a worker tells: the place (domain, agent, partition), the next offset, and marks of the changed keys unless they are many."""
+    told = ":".join(map(str, (*place, reached)))
+    return f"{told}:{','.join(map(mark, keys))}" if len(keys) <= MAX_MARKS else told
+
+
+def mark(key: str) -> str:
+    """A short name of a key. That two keys share one wakes somebody for nothing."""
+    return f"{crc32(key.encode()):x}"
+
+
+class _Entry(NamedTuple):
+    offset: int
+    mark: str | None
+    woken: asyncio.Future[None]
+
+    def wake(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)
 
 
 class Moves:
@@ -11,34 +35,34 @@ class Moves:
 
     def __init__(self) -> None:
         """Nobody waits yet."""
-        self._waiting: dict[tuple[str, int], set[tuple[int, asyncio.Future[None]]]] = defaultdict(set)
+        self._waiting: dict[tuple[str, int], set[_Entry]] = defaultdict(set)
 
     def heard(self, payload: str) -> None:
-        """Take a message `domain:agent:partition:next`; those of other agents than the domain's decider are not for us."""
+        """Take a `message`; those of other agents than the domain's decider are not for us."""
         try:
-            domain, agent, partition, told = payload.split(":")
+            domain, agent, partition, told, *marks = payload.split(":")
             place, reached = (domain, int(partition)), int(told)
         except ValueError:
             return
         if agent == domain:
-            for offset, woken in self._waiting.get(place, ()):
-                if offset < reached and not woken.done():
-                    woken.set_result(None)
+            changed = frozenset(marks[0].split(",")) if marks else None
+            for entry in self._waiting.get(place, ()):
+                if entry.offset < reached and (entry.mark is None or changed is None or entry.mark in changed):
+                    entry.wake()
 
     def unheard(self) -> None:
         """Messages may have been lost: wake everybody."""
         for there in self._waiting.values():
-            for _, woken in there:
-                if not woken.done():
-                    woken.set_result(None)
+            for entry in there:
+                entry.wake()
 
     def watch(self, domain: str, partition: int, offset: int) -> "Watch":
         """Begin to listen; do so before reading, and no move is missed."""
         return Watch(self._waiting, [(domain, partition)], offset)
 
-    def watch_any(self, domain: str, partitions: Iterable[int]) -> "Watch":
-        """Listen for every move of these partitions."""
-        return Watch(self._waiting, [(domain, partition) for partition in partitions], -1)
+    def watch_any(self, domain: str, partitions: Iterable[int], key: str | None = None) -> "Watch":
+        """Listen for every move of these partitions; with `key` only for those that change it, as far as they tell."""
+        return Watch(self._waiting, [(domain, partition) for partition in partitions], -1, key)
 
 
 class Watch:
@@ -46,13 +70,18 @@ class Watch:
 
     def __init__(
         self,
-        waiting: dict[tuple[str, int], set[tuple[int, asyncio.Future[None]]]],
+        waiting: dict[tuple[str, int], set[_Entry]],
         places: Iterable[tuple[str, int]],
         offset: int,
+        key: str | None = None,
     ) -> None:
-        """Wait for `offset` to be passed at any of `places`."""
-        self._waiting, self._places, self._offset = waiting, tuple(places), offset
-        self._entry = (offset, asyncio.get_running_loop().create_future())
+        """Wait for `offset` to be passed at any of `places`, and for `key` to change if it is given."""
+        self._waiting, self._places = waiting, tuple(places)
+        self._offset, self._mark = offset, None if key is None else mark(key)
+        self._entry = self._fresh()
+
+    def _fresh(self) -> _Entry:
+        return _Entry(self._offset, self._mark, asyncio.get_running_loop().create_future())
 
     def __enter__(self) -> Self:
         """Listen."""
@@ -70,9 +99,9 @@ class Watch:
 
     async def next(self, seconds: float) -> None:
         """Return at the next move beyond the offset since the last call, or after `seconds`."""
-        _, woken = self._entry
+        woken = self._entry.woken
         await asyncio.wait([woken], timeout=seconds)
         if woken.done():
             self.__exit__()
-            self._entry = (self._offset, asyncio.get_running_loop().create_future())
+            self._entry = self._fresh()
             self.__enter__()

@@ -10,6 +10,7 @@ import pytest
 from sinks.postgres import store as module
 from sinks.postgres.faults import DRIVER
 from sinks.postgres.migrations import migrate_beside
+from sinks.postgres.moves import mark
 from sinks.postgres.store import PostgresStore
 from streams.errors import CaravanError
 from streams.ids import uuid7
@@ -254,8 +255,10 @@ async def test_who_waits_is_told_after_the_commit(
     heard: asyncio.Queue[str] = asyncio.Queue()
     await admin.add_listener(f"{namespace}caravan", lambda *message: heard.put_nowait(message[-1]))
     await postgres.commit(SLOT, begun, work(4, 9))
+    event = outgoing(1)
+    await postgres.commit(SLOT, begun, work(9, 10, outbox=[event]))
     async with asyncio.timeout(20):
-        assert await heard.get() == "tally:tally:1:9"
+        assert [await heard.get() for _ in range(2)] == ["tally:tally:1:9:", f"tally:tally:1:10:{mark(event.key)}"]
 
 
 # -- roles
