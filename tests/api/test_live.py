@@ -17,6 +17,7 @@ from api.edge import Edge
 from api.tokens import Tokens
 from api.views import View
 from sinks.postgres.migrations import connect
+from sinks.postgres.moves import message
 from sinks.postgres.reader import Reader
 from streams.partitioner import partition_of
 from streams.personal import blinded
@@ -57,6 +58,12 @@ class Writer:
     async def tell(self, position: int) -> None:
         """NOTIFY."""
         await self._connection.execute("SELECT pg_notify($1, $2)", self._channel, f"points:points:{PLACE}:{position}")
+
+    async def others(self, position: int) -> None:
+        """A commit on the partition that does not concern u1, and says so."""
+        await self._connection.execute(MOVE, PLACE, position)
+        told = message(("points", "points", PLACE), position, ["u2"])
+        await self._connection.execute("SELECT pg_notify($1, $2)", self._channel, told)
 
     async def delete(self, position: int) -> None:
         """u1 has no balance any more."""
@@ -141,6 +148,28 @@ async def test_many_changes_arrive_as_one_and_the_newest_last(edge: Caller, writ
             reading.release()
 
         assert await _until(stream, 102) == [102]
+
+
+async def test_commits_of_others_cost_nothing(edge: Caller, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker tells which keys it changed; the view is read when its own is among them."""
+    query, reads = View.query, []
+
+    async def counted(view: View, db: Reader, given: dict[str, Any]) -> Any:
+        reads.append(given)
+        return await query(view, db, given)
+
+    monkeypatch.setattr(live, "REREAD_S", 1000.0)
+    monkeypatch.setattr(live, "BEAT_S", 1000.0)
+    await writer.put(1)
+    async with listening(edge, URL, "u1") as stream:
+        await stream.event()
+        monkeypatch.setattr(View, "query", counted)
+        for n in range(2, 50):
+            await writer.others(n)
+        await writer.put(50)
+
+        assert await _until(stream, 50) == [50]
+        assert len(reads) == 1
 
 
 async def test_a_storm_of_changes_ends_at_the_newest(edge: Caller, writer: Writer) -> None:
