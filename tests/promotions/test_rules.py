@@ -17,7 +17,10 @@ from tests.stepping import START, Outcome, Stepping, rebuilt
 from topics.points import AwardPoints, HoldPoints, PointsHeld, PointsHoldReleased, ReleaseHold, SpendPoints
 from topics.promotions import (
     ActivateCampaign,
+    ConfirmPurchase,
     CreateCampaign,
+    ExpireVoucher,
+    FailPurchase,
     PurchaseVoucher,
     RedeemVoucher,
     VoucherPurchased,
@@ -409,7 +412,24 @@ def test_unknown_foreign_and_not_yet_valid_codes_are_told_alike() -> None:
     assert {(one.status, one.code) for one in tills} == {("rejected", "not_found")}
     assert {event.reason for one in tills for event in one.events} == {"not_found"}  # type: ignore[attr-defined]
     platform.advance(DAY)
+    assert redeem(platform, code, partner_id="p2").code == "not_found"
     assert redeem(platform, code).status == "accepted"
+
+
+def test_only_a_hold_of_the_buyer_and_of_the_whole_price_pays_for_a_voucher() -> None:
+    platform = opened(c={})
+    platform.send(AwardPoints(user_id="ann", amount=100))
+    outcome = buy(platform)
+    for user_id, amount in (("ann", 29), ("ann", 31), ("bob", 30)):
+        other = ConfirmPurchase(campaign_id="c", voucher_id="v1", user_id=user_id, amount=amount)
+        assert platform.send(other).code == "purchase_not_found"
+    stranger = FailPurchase(campaign_id="c", voucher_id="v1", user_id="bob", reason="insufficient")
+    assert platform.send(stranger).code == "purchase_not_found"
+    early = FailPurchase(campaign_id="c", voucher_id="v1", user_id="ann", reason="timed_out")
+    assert platform.send(early).code == "not_due"
+    assert platform.send(ExpireVoucher(campaign_id="c", voucher_id="v1")).code == "not_due"
+
+    assert outcome.status == "pending"
 
 
 def test_a_voucher_that_is_not_yet_paid_has_no_code() -> None:
