@@ -154,6 +154,17 @@ async def test_a_claim_whose_commit_got_no_answer_was_not_made_and_is_made_now(d
     assert desk.causes() == []
 
 
+async def test_a_process_that_stood_still_after_its_claim_makes_no_call(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effecting, "GRACE_S", -1.0)
+    outside = Outside()
+    desk.owner(outside)
+    desk.add(5)
+    await until(lambda: [(call.status, call.attempts) for call in desk.owed.values()] == [("waiting", 1)])
+    assert outside.asked == []
+
+
 async def test_after_a_standstill_a_claimed_call_is_not_made(desk: Desk) -> None:
     outside = Outside()
     desk.rig.store.gates.clear()
