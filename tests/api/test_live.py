@@ -158,6 +158,7 @@ async def test_commits_of_others_cost_nothing(edge: Caller, writer: Writer, monk
         reads.append(given)
         return await query(view, db, given)
 
+    monkeypatch.setattr(live, "GAP_S", 0.0)
     monkeypatch.setattr(live, "REREAD_S", 1000.0)
     monkeypatch.setattr(live, "BEAT_S", 1000.0)
     await writer.put(1)
