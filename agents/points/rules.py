@@ -305,7 +305,7 @@ def evolve(state: Documents, event: Any) -> Mapping[str, State]:
     if account is state[ROOT]:
         return {}
     changed: dict[str, State] = {ROOT: account}
-    for name in reads(event):
+    for name in reads(event) if len(state) > 1 else ():
         changed[name] = _document(state[name], event)
     return changed
 

@@ -66,7 +66,7 @@ def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
     account = state[ROOT]
     ledger = LedgerRow(key, fact.seq, fact.at, kind, debit, credit, event.amount, reference, note)
     balance = BalanceRow(key, account.available, account.held)
-    if not event.lots:
+    if kind == "awarded" and not account.shelves:  # nothing that expires, told without looking
         return ledger, balance
     left = {shelf.expires_at: shelf.free for shelf in account.shelves}
     return ledger, balance, *(ExpiringRow(key, lot.expires_at, left.get(lot.expires_at, 0)) for lot in event.lots)
