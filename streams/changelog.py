@@ -2,20 +2,25 @@
 
 A domain opts in with `Topic(..., changelog=True)` and `Changelog(DECIDER)` in its `agent.py`. A record's key is the document's key (`u1`, `u1/hold/h1`), its
 partition that of the aggregate's events, its value JSON: `{"version": 7, "at": "2026-01-01T12:00:00Z", "data": {...}}`. It is written by
-one reader of the ordered events, so the versions of a key rise, save that a re-run repeats some, and a former owner's late record may come behind newer ones:
-readers keep the highest version. Several changes of a batch are folded to the last one. `version` counts a document's changes; that of an aggregate's own document
+one reader of the ordered events, at least once: the versions of a key rise, save that a re-run repeats some and that a former owner's late record may come behind
+newer ones, so readers keep the highest version. Such an owner finds out when it commits, and writes the newest once more, so that compaction keeps the
+right one. Several changes of a batch are folded to the last one. `version` counts a document's changes; that of an aggregate's own document
 is the number of its last event.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from streams.agent import Changelog
 from streams.envelope import Signer
+from streams.errors import CaravanError
 from streams.following import unseen
-from streams.handler import Position, identity
+from streams.handler import DRAIN_S, Position, identity
 from streams.holds import parked
 from streams.log import Entry, Log
 from streams.records import EventReader
@@ -34,9 +39,12 @@ class Keeping:
         self._store, self._log, self._signer = store, log, signer
         self._reader = EventReader(changelog.source, slot.partition, signer)
         self._written: dict[str, int] = {}
+        self._uncommitted: deque[list[str]] = deque()
+        self._doubtful: set[str] = set()
 
     async def begin(self, claim: Claim) -> None:
-        """Nothing is kept under a claim."""
+        """Put right what may have come too late under an earlier claim."""
+        await self._put_right()
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
         """Write the documents that the events of a batch may have changed, as they are now, and wait for their acknowledgement."""
@@ -45,11 +53,11 @@ class Keeping:
         touched = [(event.envelope.aggregate_id, event.message) for event in events if event.message is not None]
         wanted = documents_of(self.changelog.decider.reads, touched)
         found = await self._store.load(self.slot, wanted) if wanted else {}
-        entries = [self._entry(found[key]) for key in sorted(found) if self._written.get(key, 0) < found[key].version]
-        if entries:
-            await self._log.append(self.changelog.source.changelog_topic, self.slot.partition, [[e] for e in entries])
+        changed = [key for key in sorted(found) if self._written.get(key, 0) < found[key].version]
+        self._uncommitted.append(changed)
+        await self._write([found[key] for key in changed])
         self._remember(found)
-        work.published = len(entries)
+        work.published = len(changed)
         return work
 
     def due(self) -> float | None:
@@ -62,14 +70,34 @@ class Keeping:
         return work
 
     def committed(self, work: Work) -> None:
-        """Nothing follows: the documents went first."""
+        """The batch was the owner's, so nobody had written newer documents before it."""
+        if self._uncommitted:
+            self._uncommitted.popleft()
 
     def forget(self) -> None:
-        """Forget what was written: others may have been here."""
+        """Others may have been here: what was written and not committed may have come behind newer documents."""
         self._written.clear()
+        self._doubtful.update(*self._uncommitted)
+        self._uncommitted.clear()
 
     async def end(self) -> None:
-        """Nothing runs."""
+        """Put right what may have come too late, though the partition is another's."""
+        with suppress(CaravanError, OSError, TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await self._put_right()
+
+    async def _put_right(self) -> None:
+        """Write the doubtful documents until they are found as they were written: newer ones then come behind."""
+        while self._doubtful:
+            found = await self._store.load(self.slot, self._doubtful)
+            await self._write([found[key] for key in sorted(found)])
+            again = await self._store.load(self.slot, self._doubtful)
+            self._doubtful = {key for key in again if key not in found or again[key].version != found[key].version}
+
+    async def _write(self, documents: Sequence[Stored]) -> None:
+        if documents:
+            groups = [[self._entry(document)] for document in documents]
+            await self._log.append(self.changelog.source.changelog_topic, self.slot.partition, groups)
 
     def _remember(self, found: Any) -> None:
         for key, document in found.items():
