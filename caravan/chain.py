@@ -183,17 +183,26 @@ class Chain:
             envelope = left.envelope
             node.key = node.key or envelope.aggregate_id
             if known.offset < 0:  # no record tells it
-                node.at, node.actor, node.correlation_id = (
-                    envelope.occurred_at,
-                    named(envelope.actor),
-                    envelope.correlation_id,
-                )
+                node.at, node.stored_at = envelope.occurred_at, _stored(left.record)
+                node.actor, node.correlation_id = named(envelope.actor), envelope.correlation_id
+                await self._timer(node, envelope)
             if envelope.outcome is not None and envelope.outcome.status == "pending" and node.status != "pending":
                 node.note = "was pending until a later command settled it"
             node.events.append(await self._event(topic, left, depth))
         if not found:
             note = "not on the topic yet, or not any more"
             node.events = [EventNode(event_id, kind, note=note) for event_id, kind in known.events]
+
+    async def _timer(self, node: CommandNode, first: EventEnvelope) -> None:
+        """Which command a timer ran: its id is derived from that, from the document and from when it was due."""
+        if node.type != "?":
+            return
+        sequence = first.aggregate_seq - (first.type not in CORE_EVENTS)
+        due = UUID(int=milliseconds(UUID(node.id)) << 80)
+        for document in await self._evidence.names(node.domain, first.aggregate_id):
+            for name in self._topics[node.domain].commands:
+                if str(derived(due, "timer", name, document, sequence)) == node.id:
+                    node.type, node.note = name, f"the timer of {document} ran out"
 
     async def _left(self, node: CommandNode, known: Known) -> list[Left]:
         """The records on the event topic that a command left, in order."""

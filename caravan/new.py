@@ -179,7 +179,12 @@ def _check_aggregate(name: str) -> None:
 
 def _check_key(name: str) -> None:
     check_name(name, "key field")
-    if name in {"db", "text", "changed_at"} or hasattr(Command, name) or hasattr(Event, name):
+    taken = {
+        known
+        for kind in (*Command.__mro__, *Event.__mro__)
+        for known in (*vars(kind), *vars(kind).get("__annotations__", ()))
+    }
+    if name in {"db", "text", "changed_at", *taken}:
         raise BadInput(f"a message cannot have a field '{name}'; choose another with --key, as in {name}_id")
 
 
@@ -247,7 +252,7 @@ def _filled(template: str | None, names: Names) -> str:
 def _format(root: Path, paths: list[str]) -> None:
     """Long names may need other line breaks and another order of imports; the formatter, where there is one, knows them."""
     if find_spec("ruff") is not None:
-        for command in (["check", "--select", "I", "--fix"], ["format"]):
+        for command in (["check", "--no-cache", "--select", "I", "--fix"], ["format", "--no-cache"]):
             subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", *paths], cwd=root, check=False)
 
 

@@ -103,6 +103,15 @@ class Evidence:
         )
         return {row["key"]: row["data"] for row in found}
 
+    async def names(self, domain: str, key: str) -> list[str]:
+        """The documents of an aggregate: its own, and those beside it."""
+        rows = await self._connection.fetch(
+            f"""SELECT key FROM {self._table(domain, "state")} WHERE key = $1
+            OR key COLLATE "C" >= $1 || '/' AND key COLLATE "C" < $1 || '0'""",  # 0 follows / in ASCII
+            key,
+        )
+        return [row["key"] for row in rows]
+
     async def row(self, domain: str, table: str, row: Mapping[str, Any]) -> dict[str, Any] | None:
         """A view's row as it stands now, found by what identifies it in `row`."""
         key = await self._key(domain, table) or tuple(row)

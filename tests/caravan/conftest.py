@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +47,19 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
 
 def caravan(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end."""
+    return caravan_in(ROOT, arguments, environment)
+
+
+def caravan_in(
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str], given: str | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command there to its end, with `given` as its standard input."""
     return subprocess.run(
         [*CARAVAN, *arguments],
         env=clean(environment),
-        cwd=ROOT,
+        cwd=folder,
+        stdin=subprocess.DEVNULL if given is None else None,
+        input=given,
         capture_output=True,
         text=True,
         check=False,
@@ -110,19 +119,19 @@ def gone(family: Sequence[psutil.Process]) -> None:
 Start = Callable[..., Running]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts `caravan …` (or another command) and ends at the test's end whatever it left."""
+@contextmanager
+def starting(outputs: Path) -> Iterator[Start]:
+    """Starts `caravan …` (or another command) and ends at last whatever it left."""
     running: list[Running] = []
     families: list[psutil.Process] = []
 
-    def begin(*arguments: str, command: Sequence[str] = CARAVAN, **environment: str) -> Running:
-        output = tmp_path / f"output-{len(running)}.txt"
+    def begin(*arguments: str, command: Sequence[str] = CARAVAN, cwd: Path = ROOT, **environment: str) -> Running:
+        output = outputs / f"output-{len(running)}.txt"
         with output.open("wb") as out:
             process = subprocess.Popen(
                 [*command, *arguments],
                 env=clean(environment),
-                cwd=ROOT,
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -130,19 +139,28 @@ def start(tmp_path: Path) -> Iterator[Start]:
         running.append(Running(process, output))
         return running[-1]
 
-    yield begin
-    for one in running:
-        with suppress(psutil.NoSuchProcess):
-            families += one.family()
-        if one.process.poll() is None:
-            one.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                one.process.wait(END)
-    for process in families:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    for one in running:
-        one.process.wait(END)
+    try:
+        yield begin
+    finally:
+        for one in running:
+            with suppress(psutil.NoSuchProcess):
+                families += one.family()
+            if one.process.poll() is None:
+                one.process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    one.process.wait(END)
+        for process in families:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for one in running:
+            one.process.wait(END)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts `caravan …` and ends it at the test's end."""
+    with starting(tmp_path) as begin:
+        yield begin
 
 
 @pytest.fixture

@@ -8,7 +8,22 @@ import pytest
 
 from tests.caravan.conftest import CARAVAN, ROOT, caravan, clean
 
-COMMANDS = ("up", "down", "infra", "worker", "api", "migrate", "token", "status")
+COMMANDS = (
+    "up",
+    "down",
+    "infra",
+    "worker",
+    "api",
+    "migrate",
+    "token",
+    "status",
+    "send",
+    "tail",
+    "explain",
+    "topics",
+    "clock",
+    "reset",
+)
 SECRET = "a-secret-that-only-the-tests-use-0123456789"
 ELSEWHERE = {
     "CARAVAN_KAFKA": "kafka://127.0.0.1:9",
@@ -22,7 +37,7 @@ def test_help_names_every_command() -> None:
     """The first thing that a user types shows all there is, and shell completion."""
     shown = caravan("--help").stdout
 
-    assert all(f" {name} " in shown for name in COMMANDS)
+    assert all(f" {name} " in shown for name in (*COMMANDS, "new"))
     assert "--install-completion" in shown
 
 
