@@ -39,12 +39,7 @@ def purchase_of(hold_id: str | None) -> tuple[str, str] | None:
 
 
 class Terms(BaseModel):
-    """What a campaign offers.
-
-    A voucher costs `price` points and is worth `value`. There are at most `quantity`, at most `per_user` for one user, and all that are
-    sold or being paid for are together worth at most `budget`; a voucher that expired stays counted. They are sold in
-    [`sale_from`, `sale_to`) and redeemed in [`valid_from`, `valid_to`), or for `valid_days` from the purchase, not before `valid_from`.
-    """
+    """What a campaign offers; `CreateCampaign` says what each term means."""
 
     name: Annotated[Text, Field(min_length=1)]
     price: Price
@@ -93,7 +88,12 @@ class CreateCampaign(
         },
     ),
 ):
-    """Draw up a campaign; it sells nothing before it is activated."""
+    """Draw up a campaign; it sells nothing before it is activated.
+
+    A voucher costs `price` points and is worth `value`. There are at most `quantity`, at most `per_user` for one user, and all that are
+    sold or being paid for are together worth at most `budget`; a voucher that expired stays counted. They are sold in
+    [`sale_from`, `sale_to`) and redeemed in [`valid_from`, `valid_to`), or for `valid_days` from the purchase, not before `valid_from`.
+    """
 
     campaign_id: Id
     partner_id: Name
