@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from streams import discover
+from streams.agent import agents_of
 from streams.decision import Intent
 from streams.effect import Effect, Passing, Refused, Unknown
 from streams.envelope import MAX_HOPS
@@ -344,3 +347,27 @@ def test_an_effect_listens_to_its_source_only() -> None:
 def test_an_effect_that_could_never_call_is_refused(wrong: Any) -> None:
     with pytest.raises(ContractError, match="receipts"):
         effect(**wrong)
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, *agents: object) -> None:
+    """`agents/tally/agent.py` declares these."""
+    module = SimpleNamespace(**{f"AGENT{n}": agent for n, agent in enumerate(agents)})
+    monkeypatch.setattr(discover, "stage", lambda domain, name: module)
+
+
+def test_effects_are_found_beside_the_other_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = (decider(), ECHO, effect())
+    planted(monkeypatch, *agents, told)
+    assert agents_of("tally") == list(agents)
+
+
+def test_an_effect_serves_its_own_domain_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, effect())
+    with pytest.raises(ContractError, match="effect receipts must give commands of orders"):
+        agents_of("orders")
+
+
+def test_agents_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, effect(), effect())
+    with pytest.raises(ContractError, match="two agents share a name"):
+        agents_of("tally")
