@@ -7,22 +7,23 @@ from typing import Any
 from sinks.postgres.names import quoted, storable
 from streams.store import Call, Slot
 
+# Written such that a backlog of any length costs nothing: every look goes by an index, a key or a number at a time.
 _SAME = "agent = $1 AND partition = $2"
 _COLUMNS = 'number, "offset", key, value, headers, intent, due, status, unknown, attempts, epoch, outcome, error'
 _CALLS = f"SELECT {_COLUMNS} FROM {{schema}}.effects WHERE {_SAME} AND first AND status <> 'parked' ORDER BY due, number LIMIT $3"
 _PUT = f"""
 INSERT INTO {{schema}}.effects AS e (agent, partition, {_COLUMNS}, first)
 SELECT $1, $2, n.*, row_number() OVER (PARTITION BY key ORDER BY number) = 1
-    AND NOT EXISTS (SELECT FROM {{schema}}.effects o WHERE o.agent = $1 AND o.partition = $2 AND o.key = n.key)
+    AND (SELECT o.number FROM {{schema}}.effects o WHERE o.agent = $1 AND o.partition = $2 AND o.key = n.key LIMIT 1) IS NULL
 FROM unnest($3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[], $7::json[], $8::json[], $9::bigint[], $10::text[], $11::boolean[],
     $12::integer[], $13::bigint[], $14::json[], $15::text[]) AS n ({_COLUMNS})
 ON CONFLICT (agent, partition, number) DO UPDATE SET due = excluded.due, status = excluded.status, unknown = excluded.unknown,
     attempts = excluded.attempts, epoch = excluded.epoch, outcome = excluded.outcome, error = excluded.error"""
 _END = f"DELETE FROM {{schema}}.effects WHERE {_SAME} AND number = ANY($3)"
 _NEXT = f"""
-UPDATE {{schema}}.effects e SET first = true FROM unnest($3::bytea[]) AS k (key) CROSS JOIN LATERAL
-    (SELECT number FROM {{schema}}.effects WHERE {_SAME} AND key = k.key ORDER BY number LIMIT 1) AS n
-WHERE e.agent = $1 AND e.partition = $2 AND e.number = n.number AND NOT e.first"""
+UPDATE {{schema}}.effects SET first = true WHERE {_SAME} AND NOT first AND number = ANY(ARRAY(
+    SELECT n.number FROM unnest($3::bytea[]) AS k (key) CROSS JOIN LATERAL
+        (SELECT number FROM {{schema}}.effects WHERE {_SAME} AND key = k.key ORDER BY number LIMIT 1) AS n))"""
 _ANSWER = f"""
 UPDATE {{schema}}.effects SET due = $6, status = $7, unknown = $8, outcome = $9, error = $10
 WHERE {_SAME} AND number = $3 AND epoch = $4 AND attempts = $5 AND status = 'claimed'"""

@@ -20,5 +20,5 @@ CREATE TABLE effects (
     error     text,             -- of the last attempt
     PRIMARY KEY (agent, partition, number)
 );
-CREATE INDEX effects_key ON effects (agent, partition, key, number);
+CREATE INDEX effects_key ON effects (key, agent, partition, number);
 CREATE INDEX effects_due ON effects (agent, partition, due, number) WHERE first AND status <> 'parked';
