@@ -108,7 +108,9 @@ def told_at(envelope: CommandEnvelope | EventEnvelope) -> datetime:
 
 
 def named(actor: Any) -> str:
-    """`user:ann (Admin)`, `service:points`."""
+    """`user:ann (Admin)`, `service:points`, `guest`."""
+    if not actor.id:
+        return str(actor.type)
     return f"{actor.type}:{actor.id}" + (f" ({actor.role})" if actor.role and actor.role != "User" else "")
 
 
