@@ -1,9 +1,12 @@
 """One suite for the calls that effects owe, over the store in memory and the one on Postgres."""
 
+import json
 from typing import Any
 
 import pytest
 
+from sinks.postgres import effects
+from sinks.postgres.effects import _row
 from streams.store import Call, Claim, Lost, Parked, Slot, Store, Work
 
 SLOT = Slot("tally", "receipts", "tally.events", 1)
@@ -182,3 +185,24 @@ async def test_an_answer_comes_too_late_when_somebody_has_acted(store: Store, ow
 async def test_a_thousand_calls_at_once(owner: Owner) -> None:
     await owner.commit(*(call(n, f"k{n % 300}") for n in range(1000)), by=1000)
     assert sorted(await owner.numbers(2000)) == list(range(300))
+
+
+async def test_a_backlog_of_any_length_is_looked_at_by_index_only(postgres: Any, admin: Any, namespace: str) -> None:
+    """Also before Postgres has statistics: no statement reads more than a few pages of 20 000 rows."""
+    schema = f'"{namespace}tally"'
+    await admin.execute(
+        f"INSERT INTO {schema}.effects SELECT 'r', 0, n, n, ('k' || n % 500)::bytea, repeat('v', 400)::bytea, '[]', '{{}}', n <= 500, n, "
+        "'waiting', false, 0, 0, NULL, NULL FROM generate_series(1, 20000) n"
+    )
+    columns = zip(*(_row(call(n, "k1", attempts=1)) for n in (1, 30_000)), strict=True)
+    for query, arguments in (
+        (effects._CALLS, [72]),
+        (effects._PUT, columns),
+        (effects._END, [[1, 2, 3]]),
+        (effects._NEXT, [[b"k1", b"k2"]]),
+        (effects._ANSWER, [5, 1, 1, 0, "answered", False, "{}", None]),
+    ):
+        asked = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query.format(schema=schema)}"
+        told = json.loads(await admin.fetchval(asked, "r", 0, *arguments))
+        plan = told[0]["Plan"]
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 200, json.dumps(plan, indent=1)
