@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from caravan.decoded import MASK, masked, named, outcome_words
+from caravan.decoded import MASK, fields, masked, named, outcome_words
 from sinks.postgres.explain import Evidence, Known
 from streams import discover
 from streams.acting import issued
@@ -316,7 +316,7 @@ class Chain:
             status = f"{owed.status}, {owed.attempts} attempts" + (f": {owed.error}" if owed.error else "")
         else:
             status = "not yet" if seen is None or seen < envelope.number else "ended"
-        outside = Outside(effect.name, type(intent).__name__, status)
+        outside = Outside(effect.name, f"{intent.act} {fields(masked(intent.data))}".rstrip(), status)
         for name in effect.target.commands:  # which one depends on an answer that is not kept: its id does not
             command_id = derived(UUID(envelope.event_id), effect.name, name, envelope.aggregate_id, 0)
             if child := await self._command(domain, command_id, None, depth + 1):

@@ -63,7 +63,11 @@ def _grow(branch: Tree, command: CommandNode, began: datetime | None) -> None:
             _grow(under.add(_command(link.command, link.by, began)), link.command, began)
         for outside in event.effects:
             call = under.add(
-                Text.assemble(("effect ", "dim"), (outside.effect, "blue"), f"  {outside.wants}  {outside.status}")
+                Text.assemble(
+                    ("effect ", "dim"),
+                    (outside.effect, "blue"),
+                    f"  {printable(outside.wants)}  {printable(outside.status)}",
+                )
             )
             for link in outside.commands:
                 _grow(call.add(_command(link.command, None, began)), link.command, began)
