@@ -73,12 +73,20 @@ class SpendPoints(
     reference: Name | None = None
 
 
-def _own(hold_id: str, actor: Actor) -> bool:
-    """An id with a colon, such as `voucher:c1:v1`, is of a hold that another domain asked for: nobody else may make or end it."""
-    return ":" not in hold_id or actor.type == "service"
+class OfHold(BaseModel):
+    """What is about a hold. An id with a colon, such as `voucher:c1:v1`, is of one that another domain asked for: nobody else may make or end it."""
+
+    user_id: Name
+    hold_id: Name
+
+    def may_be_issued_by(self, actor: Actor) -> bool:
+        """As declared; the platform's own holds are its own."""
+        ours = ":" not in self.hold_id or actor.type == "service"
+        return ours and super().may_be_issued_by(actor)  # type: ignore[misc]  # the command's, which comes next
 
 
 class HoldPoints(
+    OfHold,
     Command,
     topic=POINTS,
     roles=("User",),
@@ -92,16 +100,11 @@ class HoldPoints(
 ):
     """Set points aside under an id of the caller's choice without a colon, to be captured or released later."""
 
-    user_id: Name
-    hold_id: Name
     amount: Points
-
-    def may_be_issued_by(self, actor: Actor) -> bool:
-        """As declared; the platform's own holds are its own."""
-        return _own(self.hold_id, actor) and super().may_be_issued_by(actor)
 
 
 class CaptureHold(
+    OfHold,
     Command,
     topic=POINTS,
     roles=("User",),
@@ -112,15 +115,9 @@ class CaptureHold(
 ):
     """Spend what was held."""
 
-    user_id: Name
-    hold_id: Name
-
-    def may_be_issued_by(self, actor: Actor) -> bool:
-        """As declared; the platform's own holds are its own."""
-        return _own(self.hold_id, actor) and super().may_be_issued_by(actor)
-
 
 class ReleaseHold(
+    OfHold,
     Command,
     topic=POINTS,
     roles=("User",),
@@ -130,13 +127,6 @@ class ReleaseHold(
     after=("hold_points",),
 ):
     """Make what was held available again."""
-
-    user_id: Name
-    hold_id: Name
-
-    def may_be_issued_by(self, actor: Actor) -> bool:
-        """As declared; the platform's own holds are its own."""
-        return _own(self.hold_id, actor) and super().may_be_issued_by(actor)
 
 
 class TransferPoints(
