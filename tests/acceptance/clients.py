@@ -10,14 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import aiohttp
 import jwt
 
 from examples.generate import Line
 
 CLIENTS = 8
-TRIES = 60
+TRIES = 120  # a request that was left may hold its key for 15 s
 RETRY_S = 0.25
+AWAY = (aiohttp.ClientError, TimeoutError)
 TWICE = 0.08  # share of the lines that are sent a second time at once
 LATER = 0.05  # share of the lines that are sent again later
 IMPATIENT = 0.03  # share of the lines whose sender hangs up before the answer and sends again
@@ -50,10 +51,11 @@ class Clients:
         self._secret = secret
         self._dice = random.Random(seed)
         self._tokens: dict[tuple[str, str], str] = {}
-        self._http = httpx.AsyncClient(base_url=url, timeout=5.0)
+        self._http = aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(5.0))
+        self._later: set[asyncio.Task[None]] = set()
 
     async def send(self, lines: Sequence[Line]) -> None:
-        """Send them all."""
+        """Send them all; whoever hung up on one and goes on with the next asks again meanwhile."""
         lanes: list[list[Line]] = [[] for _ in range(CLIENTS)]
         for line in lines:
             about = line["data"].get("user_id") or line["data"].get("campaign_id")
@@ -62,22 +64,30 @@ class Clients:
             for lane in lanes:
                 group.create_task(self._work(lane))
 
+    async def finished(self) -> None:
+        """Wait until every line has its answer."""
+        await asyncio.gather(*self._later)
+
     async def close(self) -> None:
         """Hang up."""
-        await self._http.aclose()
+        for task in self._later:
+            task.cancel()
+        await self._http.close()
 
     async def served(self) -> bool:
         """Whether the edge is ready."""
         try:
-            return (await self._http.get("/ready")).status_code == 200
-        except httpx.TransportError:
+            async with self._http.get("/ready") as response:
+                return response.status == 200
+        except AWAY:
             return False
 
     async def get(self, path: str, **query: str) -> Any:
         """Read as an Admin."""
-        response = await self._http.get(path, params=query, headers={"Authorization": self._bearer("root", "Admin")})
-        assert response.status_code == 200, response.text
-        return response.json()
+        headers = {"Authorization": self._bearer("root", "Admin")}
+        async with self._http.get(path, params=query, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            return await response.json()
 
     async def items(self, path: str) -> list[dict[str, Any]]:
         """Read a list to its end."""
@@ -90,22 +100,22 @@ class Clients:
 
     async def _work(self, lines: Sequence[Line]) -> None:
         for line in lines:
-            answer = await self._line(line)
-            self.answers.append(answer)
-            if self._dice.random() < LATER:
-                await self._again(answer)
+            if self._dice.random() < IMPATIENT:
+                await self._hang_up(line)
+                task = asyncio.create_task(self._line(line))
+                self._later.add(task)
+            else:
+                await self._line(line)
 
-    async def _line(self, line: Line) -> Answer:
-        if self._dice.random() < IMPATIENT:
-            await self._hang_up(line)
-        if self._dice.random() >= TWICE:
-            return await self._answer(line)
-        first, second = await asyncio.gather(self._answer(line), self._answer(line))
-        self._same(first, second)
-        return first
-
-    async def _again(self, answer: Answer) -> None:
-        self._same(answer, await self._answer(answer.line))
+    async def _line(self, line: Line) -> None:
+        if self._dice.random() < TWICE:
+            answer, second = await asyncio.gather(self._answer(line), self._answer(line))
+            self._same(answer, second)
+        else:
+            answer = await self._answer(line)
+        self.answers.append(answer)
+        if self._dice.random() < LATER:
+            self._same(answer, await self._answer(line))
 
     def _same(self, first: Answer, second: Answer) -> None:
         assert (first.status, first.command_id) == (second.status, second.command_id), "a repeat was another command"
@@ -118,22 +128,21 @@ class Clients:
     async def _answer(self, line: Line) -> Answer:
         """Send until there is an answer that is final."""
         for _ in range(TRIES):
-            try:
-                response = await self._post(line)
-            except httpx.TransportError:
-                continue
-            body = response.json()
-            if body.get("code") not in AGAIN:
-                return Answer(line, response.status_code, body.get("command_id"), body.get("token"))
+            with suppress(*AWAY):
+                status, body = await self._post(line)
+                if body.get("code") not in AGAIN:
+                    return Answer(line, status, body.get("command_id"), body.get("token"))
             await asyncio.sleep(RETRY_S)
         raise TimeoutError(f"no answer to {line}")
 
-    async def _post(self, line: Line) -> httpx.Response:
+    async def _post(self, line: Line) -> tuple[int, dict[str, Any]]:
         domain, command = line["command"].split(".")
         headers = {"Idempotency-Key": line["id"], "Content-Type": "application/json"}
         if who := line["as"]:
             headers["Authorization"] = self._bearer(who["user"], who["role"])
-        return await self._http.post(f"/v1/{domain}/{command}", content=json.dumps(line["data"]), headers=headers)
+        body = json.dumps(line["data"])
+        async with self._http.post(f"/v1/{domain}/{command}", data=body, headers=headers) as response:
+            return response.status, await response.json(content_type=None)
 
     def _bearer(self, user: str, role: str) -> str:
         if (user, role) not in self._tokens:

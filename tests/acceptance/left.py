@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +16,6 @@ Envelopes = Mapping[tuple[str, int], list[dict[str, Any]]]
 Rows = Mapping[str, list[dict[str, Any]]]
 """`<domain>.<table>` -> its rows."""
 
-MOVED = timedelta(minutes=4)  # a time that is off by more comes of a clock that was moved
 TIMED = {  # event that a timer's command leaves -> the command and its fields
     "points_expired": ("expire_points", ("user_id",)),
     "voucher_expired": ("expire_voucher", ("campaign_id", "voucher_id")),
@@ -54,8 +53,16 @@ class Left:
         return (event for event in self.events if event["type"] == name)
 
 
-def look(domains: Iterable[str], envelopes: Envelopes, results: Mapping[str, Any], rows: Rows, at: datetime) -> Left:
-    """Put together what topics and tables hold."""
+def look(
+    domains: Iterable[str],
+    envelopes: Envelopes,
+    results: Mapping[str, Any],
+    rows: Rows,
+    *,
+    moved: datetime,
+    at: datetime,
+) -> Left:
+    """Put together what topics and tables hold; `moved` is when the platform's clock was moved first."""
     left = Left(dict(results), rows, at)
     for domain in domains:
         commands = {
@@ -71,7 +78,7 @@ def look(domains: Iterable[str], envelopes: Envelopes, results: Mapping[str, Any
                 fresh = _fresh(found)
                 left.events += fresh
                 left.wrong += [f"{topic}/{partition}: {words}" for words in _disorder(fresh)]
-                left.wrong += _untimely(fresh, commands)
+                left.wrong += _untimely(fresh, commands, moved)
                 left.steps[domain] += _steps(fresh, commands)
         told = Counter(step.id for step in left.steps[domain])
         left.wrong += [f"{name} of {domain} is told more than once" for name, times in told.items() if times > 1]
@@ -106,18 +113,17 @@ def _disorder(fresh: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{event['event_id']} has sequence {event['aggregate_seq']}"
 
 
-def _untimely(fresh: list[dict[str, Any]], commands: Mapping[str, Any]) -> Iterator[str]:
-    """An event has the time of its command or of its key's last event, whichever is later, unless a clock was moved."""
+def _untimely(fresh: list[dict[str, Any]], commands: Mapping[str, Any], moved: datetime) -> Iterator[str]:
+    """An event has the time of its command or of its key's last event, whichever is later; once a clock was moved, no earlier one."""
     last: dict[str, datetime] = {}
     for event in fresh:
         at, key = datetime.fromisoformat(event["occurred_at"]), event["aggregate_id"]
-        before = last.get(key)
-        if before and at < before:
+        before = last.get(key, datetime.min.replace(tzinfo=UTC))
+        if at < before:
             yield f"{event['event_id']} is earlier than what was before it"
-        if command := commands.get(str(event["command_id"])):
-            issued = datetime.fromisoformat(command["issued_at"])
-            expected = max(issued, before) if before else issued
-            if timedelta() < abs(at - expected) < MOVED:
+        if at < moved and (command := commands.get(str(event["command_id"]))):
+            expected = max(datetime.fromisoformat(command["issued_at"]), before)
+            if at != expected:
                 yield f"{event['event_id']} is at {at}, not at {expected}"
         if not event["type"].startswith("command_"):
             last[key] = at

@@ -156,11 +156,12 @@ def played(change: Change = lambda agents: agents, seed: int = 5, count: int = 6
         _send(kit, acts.opening, 1)
         _send(kit, acts.bustle, 7)
         _send(kit, acts.tills[::2], 5)
+        moved = kit.clock.now()
         kit.advance(timedelta(days=1, hours=1))
         kit.advance(timedelta(days=1))
         _send(kit, acts.tills[1::2], 5)
         kit.advance(timedelta(days=1))
-        return left_of(kit)
+        return left_of(kit, moved)
 
 
 def _send(kit: Kit, lines: list[Line], handful: int) -> None:
@@ -196,7 +197,7 @@ def accepted(kit: Kit, line: Line) -> tuple[Command, Actor] | None:
     return (command, actor) if command.may_be_issued_by(actor) else None
 
 
-def left_of(kit: Kit) -> Left:
+def left_of(kit: Kit, moved: datetime) -> Left:
     """Everything that is on the topics and in the tables."""
     envelopes = defaultdict(list)
     for topic in TOPICS.values():
@@ -214,7 +215,7 @@ def left_of(kit: Kit) -> Left:
     for domain in TOPICS:
         parked = kit.store.schemas[domain].parked.values()
         rows[f"{domain}.parked"] = [{"cause": one.cause, "error": one.error} for one in parked]
-    return look(TOPICS, envelopes, results, rows, kit.clock.now())
+    return look(TOPICS, envelopes, results, rows, moved=moved, at=kit.clock.now())
 
 
 def test_the_contracts_and_the_plain_rules_agree_on_what_is_turned_away() -> None:

@@ -155,8 +155,8 @@ class Watch:
         """How many records were dropped because their command was in the inbox."""
         return sum(row["duplicates"] for domain, row in await self.positions() if row["topic"] == f"{domain}.commands")
 
-    async def left(self) -> Left:
-        """Everything that the checkers compare."""
+    async def left(self, moved: datetime) -> Left:
+        """Everything that the checkers compare; the clock was moved for the first time at `moved`."""
         await self.catch_up()
         rows = {name: [dict(row) for row in await self.rows(name)] for name in TABLES}
         results = {}
@@ -164,7 +164,7 @@ class Watch:
             rows[f"{domain}.parked"] = [dict(row) for row in await self.rows(f"{domain}.parked")]
             found = await self.rows(f"{domain}.results")
             results[domain] = {str(row["command_id"]): (row["status"], row["code"]) for row in found}
-        return look(self.domains, self._envelopes, results, rows, await self.now())
+        return look(self.domains, self._envelopes, results, rows, moved=moved, at=await self.now())
 
     def _table(self, name: str) -> str:
         domain, table = name.split(".")

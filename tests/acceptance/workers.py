@@ -38,29 +38,40 @@ class Kill(NamedTuple):
 
     share: float
     """Of the lines that are left, so many are sent meanwhile."""
+    same_name: bool
+    """Whether it comes again under its name, at once, or the other one takes over when its session has ended."""
     events: str
     commands: str
     pick: Callable[[AtWork], set[int]]
 
 
 class Workers:
-    """They run all domains."""
+    """They run all domains, each under a name."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         """Start them."""
         self._settings, self._folder, self._numbers = settings, folder, count()
-        self._children = [self._start() for _ in range(WORKERS)]
+        self._children: dict[str, Child] = {}
+        for _ in range(WORKERS):
+            self.start()
+
+    def start(self, name: str | None = None) -> None:
+        """Start one, under this name or a new one."""
+        number = next(self._numbers)
+        name = name or f"worker-{number}"
+        log = self._folder / f"{number}.log"
+        self._children[name] = Child(["worker", "--instance", name], self._settings, log)
 
     async def ready(self) -> None:
         """Wait until each has claimed what it was assigned."""
 
         async def are_ready() -> bool:
-            return all(child.says(READY) for child in self._children)
+            return all(child.says(READY) for child in self._children.values())
 
         await until(are_ready)
 
-    async def kill_at_work(self, watch: Watch, kill: Kill) -> None:
-        """Kill a worker when commands wait, and commands are published for which no position stands yet."""
+    async def kill_at_work(self, watch: Watch, kill: Kill) -> str:
+        """Kill a worker when commands wait, and commands are published for which no position stands yet; its name."""
 
         async def published() -> set[int]:
             return (await watch.at_work(kill.events, kill.commands)).published
@@ -69,21 +80,17 @@ class Workers:
             seen = await watch.at_work(kill.events, kill.commands)
             return seen if seen.published and seen.waiting else None
 
-        killed = None
-        while killed is None:
+        while True:
             async with watch.slowed(kill.events):
                 if await soon(published, TRY_S):
                     async with watch.slowed(kill.commands):
                         seen = await soon(at_work, PATIENCE_S)
                         assert seen is not None, "the workers are idle"
-                        killed = next(child for child in self._children if child.pid in kill.pick(seen))
-                        killed.kill()
-        self._children = [self._start() if child is killed else child for child in self._children]
+                        name = next(n for n, child in self._children.items() if child.pid in kill.pick(seen))
+                        self._children.pop(name).kill()
+                        return name
 
     def stop(self) -> None:
         """End all."""
-        for child in self._children:
+        for child in self._children.values():
             child.stop()
-
-    def _start(self) -> Child:
-        return Child(["worker"], self._settings, self._folder / f"worker-{next(self._numbers)}.log")
