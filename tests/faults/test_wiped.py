@@ -104,13 +104,14 @@ async def recreate(ground: Ground, topic: str) -> None:
 DAMAGES = {
     "commands wiped": Damage(wipe_commands, "the topic was wiped, cut off or restored", live=False),
     "other commands": Damage(other_commands, "this is another topic under the same name", live=False),
+    "other commands under a live worker": Damage(other_commands, "this is another topic under the same name"),
     "unread commands deleted": Damage(delete_unread, "unread records were deleted", mend=accept_the_loss),
     "events wiped": Damage(wipe_events, "is empty and Postgres has relayed up to", live=False),
     "postgres wiped": Damage(wipe_postgres, "Postgres was wiped or restored from an older copy", mend=restore_postgres),
 }
 
 
-LONG = {"other commands", "events wiped"}
+LONG = {"other commands", "other commands under a live worker", "events wiped"}
 
 
 @pytest.mark.parametrize(
