@@ -35,6 +35,7 @@ KILLS = (
     Kill(1 / 2, True, "promotions.events", "promotions.commands", lambda seen: seen.waiting),
 )
 """Who carries transfers and payments on is killed, then who sells vouchers."""
+SOME = 5  # purchases that wait for points
 ASKED = 100  # things of a kind that are looked at over HTTP too; all are compared in the tables
 
 
@@ -93,22 +94,39 @@ async def prepare(settings: Settings) -> None:
 async def bustle(
     settings: Settings, lines: Sequence[Line], clients: Clients, workers: Workers, watch: Watch
 ) -> datetime:
-    """Send the lines; workers are killed meanwhile, and the last time it takes too long for those who wait for points.
-
-    Returns when the clock was moved for that.
-    """
+    """Send the lines; workers are killed meanwhile, and in the end points come too late. Returns when the clock was moved for that."""
     for kill in KILLS:
         number = round(len(lines) * kill.share)
         sending = asyncio.create_task(clients.send(lines[:number]))
         killed = await workers.kill_at_work(watch, kill)
-        if kill is KILLS[-1]:
-            moved = await watch.now()
-            await clock.advance(settings.postgres, settings.namespace, PAY_BY)
         workers.start(killed if kill.same_name else None)
         await workers.ready()
         await sending
         lines = lines[number:]
-    await clients.send(lines)
+    sending = asyncio.create_task(clients.send(lines))
+    moved = await make_late(settings, watch)
+    await sending
+    return moved
+
+
+async def make_late(settings: Settings, watch: Watch) -> datetime:
+    """Hold up those who set points aside for vouchers, until the time for that is over for some."""
+
+    async def vouchers(status: str, reason: str | None = None) -> int:
+        rows = await watch.rows("promotions.voucher")
+        return sum((row["status"], row["reason"]) == (status, reason) for row in rows)
+
+    async def some_wait() -> bool:
+        return await vouchers("started") >= SOME
+
+    async def some_are_late() -> bool:
+        return await vouchers("failed", "timed_out") > 0
+
+    async with watch.slowed("promotions.events"):
+        await until(some_wait)
+        moved = await watch.now()
+        await clock.advance(settings.postgres, settings.namespace, PAY_BY)
+        await until(some_are_late)
     return moved
 
 
