@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -23,6 +24,10 @@ WORDS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A run in the background of a script ignores these, and what it starts would too.
+    for ignored, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(ignored) is signal.SIG_IGN:
+            signal.signal(ignored, usual)
     if hasattr(config, "workerinput"):
         folder, controller, kind = os.environ[SHARED].split(os.pathsep)
         config.stash[RUN] = Run(Path(folder), int(controller), kind)
