@@ -53,7 +53,7 @@ class Follower:
     async def start(self) -> None:
         """Take over how far the clock is ahead, if Postgres tells, and follow it from then on."""
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            connection = await asyncpg.connect(self._dsn, timeout=5)
+            connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=5)
             try:
                 await self._look(connection)
             finally:
