@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from streams.agent import Policy
-from streams.contract import Command, Event
+from streams.contract import Command, Event, Topic
 from streams.envelope import MAX_HOPS, Actor, EventEnvelope, Signer
 from streams.following import unseen
 from streams.handler import Position, identity
-from streams.holds import Holds, parked, words_of
+from streams.holds import Holds, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
 from streams.partitioner import partition_of
@@ -68,6 +68,19 @@ def demand_hops(cause: EventEnvelope) -> None:
         raise TooManyHops(f"{MAX_HOPS} policies in a row: these events and commands go round in a loop.")
 
 
+def cause_of(error: Exception) -> str:
+    """Under what an event is parked because of which an author's function raised this."""
+    return "too_many_hops" if isinstance(error, TooManyHops) else "rule_failed"
+
+
+async def publish(log: Log, target: Topic, entries: Iterable[Entry]) -> None:
+    """Append commands to the partitions of their keys, in order, and wait for the acknowledgements."""
+    lanes: defaultdict[int, list[list[Entry]]] = defaultdict(list)
+    for entry in entries:
+        lanes[partition_of(entry.key, target.partitions)].append([entry])
+    await asyncio.gather(*(log.append(target.commands_topic, n, groups) for n, groups in lanes.items()))
+
+
 class Acting:
     """The handler of a policy on one partition of its source."""
 
@@ -87,15 +100,11 @@ class Acting:
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
         events = [e for e in await unseen(self._reader, records, work) if type(e.message) in self.policy.on]
         waiting = await self._holds.waiting({event.record.key for event in events})
-        lanes: defaultdict[int, list[list[Entry]]] = defaultdict(list)
-        for event in events:
-            if event.record.key in waiting or event.record.key in self._holds:
-                work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
-            else:
-                self._run(event, lanes, work)
-        topic = self.policy.target.commands_topic
-        await asyncio.gather(*(self._log.append(topic, partition, groups) for partition, groups in lanes.items()))
-        work.published = sum(map(len, lanes.values()))
+        entries: list[Entry] = []
+        for event in self._holds.passing(events, waiting, work):
+            entries += self._run(event, work)
+        await publish(self._log, self.policy.target, entries)
+        work.published = len(entries)
         return work
 
     def due(self) -> float | None:
@@ -104,8 +113,7 @@ class Acting:
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
         """Park a record that the store refuses."""
         work = Work(at.next, record.offset + 1, at.number, identity(record))
-        work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
-        self._holds.add(record.key)
+        self._holds.park(work, record, "refused_by_store", str(fault))
         return work
 
     def committed(self, work: Work) -> None:
@@ -118,16 +126,12 @@ class Acting:
     async def end(self) -> None:
         """Nothing runs."""
 
-    def _run(self, event: EventRecord, lanes: dict[int, list[list[Entry]]], work: Work) -> None:
+    def _run(self, event: EventRecord, work: Work) -> list[Entry]:
         try:
-            entries = list(self._entries(event))
+            return list(self._entries(event))
         except Exception as error:  # noqa: BLE001 - policies may raise anything
-            cause = "too_many_hops" if isinstance(error, TooManyHops) else "rule_failed"
-            work.parked.append(parked(event.record, cause, words_of(error), holds=True))
-            self._holds.add(event.record.key)
-            return
-        for entry in entries:
-            lanes[partition_of(entry.key, self.policy.target.partitions)].append([entry])
+            self._holds.park(work, event.record, cause_of(error), words_of(error))
+            return []
 
     def _entries(self, event: EventRecord) -> Iterable[Entry]:
         envelope, message = event.envelope, event.message

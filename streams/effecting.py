@@ -14,17 +14,16 @@ from uuid import UUID
 
 import msgspec
 
-from streams.acting import TooManyHops, demand_hops, issue
+from streams.acting import cause_of, demand_hops, issue, publish
 from streams.calling import Caller
 from streams.clock import Clock
 from streams.effect import Adapter, Effect, Reply
 from streams.envelope import Signer, decode_event
 from streams.following import unseen
 from streams.handler import DRAIN_S, Position, identity
-from streams.holds import Holds, parked, words_of
+from streams.holds import Holds, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
-from streams.partitioner import partition_of
 from streams.records import EventReader, EventRecord
 from streams.shard import microseconds, moment
 from streams.sink import fact_of
@@ -84,8 +83,7 @@ class Effecting:
         """Park an event, or else the call looked at last, that the store refuses."""
         if record is not None:
             work = Work(at.next, record.offset + 1, self._reader.read(record).envelope.number, identity(record))
-            work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
-            self._holds.add(record.key)
+            self._holds.park(work, record, "refused_by_store", str(fault))
             return work
         work = Work(at.next, at.next, at.number, at.last_id)
         for call in self._taken:
@@ -124,11 +122,8 @@ class Effecting:
     async def _take(self, records: Sequence[Any], work: Work) -> Work:
         events = [e for e in await unseen(self._reader, records, work) if type(e.message) in self.effect.on]
         waiting = await self._holds.waiting({event.record.key for event in events})
-        for event in events:
-            if event.record.key in waiting or event.record.key in self._holds:
-                work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
-            else:
-                self._owe(event, work)
+        for event in self._holds.passing(events, waiting, work):
+            self._owe(event, work)
         return work
 
     def _owe(self, event: EventRecord, work: Work) -> None:
@@ -139,9 +134,7 @@ class Effecting:
             intent = self.effect.on[type(message)](fact_of(envelope, message))
             asked = None if intent is None else msgspec.json.encode(intent).decode()
         except Exception as error:  # noqa: BLE001 - an author's function may raise anything
-            cause = "too_many_hops" if isinstance(error, TooManyHops) else "rule_failed"
-            work.parked.append(parked(record, cause, words_of(error), holds=True))
-            self._holds.add(record.key)
+            self._holds.park(work, record, cause_of(error), words_of(error))
             return
         if asked is not None:
             headers = [(name, bytes(value)) for name, value in record.headers]
@@ -164,7 +157,7 @@ class Effecting:
             elif room > 0:
                 room -= 1
                 work.calls.append(self._claimed(call, now))
-        await self._publish(entries)
+        await publish(self._log, self.effect.target, entries)
         return work
 
     async def _due(self, now: int) -> list[Call]:
@@ -225,16 +218,8 @@ class Effecting:
 
     def _park(self, call: Call, cause: str, error: str, work: Work) -> None:
         log.warning("%s %s/%d: call of event %d parked: %s", *self.slot[1:], call.number, cause)
-        work.parked.append(parked(call, cause, error, holds=True))
+        self._holds.park(work, call, cause, error)
         work.calls.append(call._replace(status="parked"))
-        self._holds.add(call.key)
-
-    async def _publish(self, entries: Sequence[Entry]) -> None:
-        target = self.effect.target
-        lanes: dict[int, list[list[Entry]]] = {}
-        for entry in entries:
-            lanes.setdefault(partition_of(entry.key, target.partitions), []).append([entry])
-        await asyncio.gather(*(self._log.append(target.commands_topic, n, groups) for n, groups in lanes.items()))
 
     # -- a call
 

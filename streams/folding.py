@@ -12,7 +12,7 @@ from streams.contract import Event
 from streams.envelope import Signer
 from streams.following import BREATH, unseen
 from streams.handler import Position, identity
-from streams.holds import Holds, parked, words_of
+from streams.holds import Holds, words_of
 from streams.records import EventReader, EventRecord
 from streams.shard import Shard, documents_of, evolved
 from streams.sink import fact_of
@@ -41,12 +41,10 @@ class Folding:
         events = await unseen(self._reader, records, work)
         await self._load(events)
         waiting = await self._holds.waiting({event.record.key for event in events})
-        for n, event in enumerate(events):
+        for n, event in enumerate(self._holds.passing(events, waiting, work)):
             if n % BREATH == 0:
                 await asyncio.sleep(0)
-            if event.record.key in waiting or event.record.key in self._holds:
-                work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
-            elif event.message is not None:
+            if event.message is not None:
                 self._run(event, event.message, work)
         work.states, work.timers = self.shard.take(), self.shard.take_timers()
         return work
@@ -58,8 +56,7 @@ class Folding:
         """Park a record whose rows the store refuses."""
         number = self._reader.read(record).envelope.number
         work = Work(at.next, record.offset + 1, number, identity(record))
-        work.parked.append(parked(record, "refused_by_store", str(fault), holds=True))
-        self._holds.add(record.key)
+        self._holds.park(work, record, "refused_by_store", str(fault))
         self.shard.take()
         return work
 
@@ -90,8 +87,7 @@ class Folding:
             dues = self.shard.dues(key, changed)
             rows = [(row.__rows__, row) for row in decider.project(fact_of(envelope, message), states)]
         except Exception as error:  # noqa: BLE001 - rules may raise anything
-            work.parked.append(parked(event.record, "rule_failed", words_of(error), holds=True))
-            self._holds.add(event.record.key)
+            self._holds.park(work, event.record, "rule_failed", words_of(error))
             return
         self.shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
         self.shard.set(dues)

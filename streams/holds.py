@@ -1,11 +1,12 @@
 """Keys that wait: after a record is parked, the later ones of its key are parked behind it, in order."""
 
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
-from streams.store import Claim, Parked, Slot, Store
+from streams.records import EventRecord
+from streams.store import Claim, Parked, Slot, Store, Work
 
 
 class Holds:
@@ -36,6 +37,19 @@ class Holds:
         if key is not None:
             self._parked_here.add(key)
             self._any = True
+
+    def passing(self, events: Iterable[EventRecord], waiting: Collection[bytes], work: Work) -> Iterator[EventRecord]:
+        """Those events whose key does not wait; the others are parked. It looks again for each, since the one before may have been parked."""
+        for event in events:
+            if event.record.key in waiting or event.record.key in self:
+                work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
+            else:
+                yield event
+
+    def park(self, work: Work, record: Any, cause: str, error: str) -> None:
+        """Park a record, behind which its key waits."""
+        work.parked.append(parked(record, cause, error, holds=True))
+        self.add(record.key)
 
     def forget(self) -> None:
         """Drop what is known; until the next claim every batch looks it up."""

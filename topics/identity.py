@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
 from phonenumbers import NumberParseException, PhoneNumberFormat, format_number, is_valid_number, parse
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from streams.contract import Command, Event, Name, Text, Topic
@@ -192,17 +192,22 @@ class FailRegistration(Command, topic=IDENTITY, services=("identity",)):
     code: Name
 
 
-class UserRegistrationStarted(Event, topic=IDENTITY):
-    """Somebody wants to become a user; `registration` is the command that waits for the end."""
+class Applicant(BaseModel):
+    """What somebody told to become a user; the logins are those that are not null."""
 
-    user_id: Name
-    registration: Name
     email: Personal[Text] | None = None
     phone: Personal[Text] | None = None
     display_name: Personal[Text] | None = None
     referral_code: Text | None = None
     email_login: Name | None = None
     phone_login: Name | None = None
+
+
+class UserRegistrationStarted(Applicant, Event, topic=IDENTITY):
+    """Somebody wants to become a user; `registration` is the command that waits for the end."""
+
+    user_id: Name
+    registration: Name
 
 
 class UserRegistrationAdvanced(Event, topic=IDENTITY):
@@ -215,17 +220,11 @@ class UserRegistrationAdvanced(Event, topic=IDENTITY):
     kind: LoginKind
 
 
-class UserRegistered(Event, topic=IDENTITY):
-    """There is a new user, once per user id; the logins are those that are not null."""
+class UserRegistered(Applicant, Event, topic=IDENTITY):
+    """There is a new user, once per user id."""
 
     user_id: Name
     registered_at: datetime
-    email: Personal[Text] | None = None
-    phone: Personal[Text] | None = None
-    display_name: Personal[Text] | None = None
-    referral_code: Text | None = None
-    email_login: Name | None = None
-    phone_login: Name | None = None
 
 
 class UserRegistrationFailed(Event, topic=IDENTITY):
