@@ -2,69 +2,31 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
-from sinks.postgres import migrate
 from streams.envelope import decode_event
 from streams.kafka import Kafka
 from streams.settings import Settings
-from tests.acceptance.children import Child
-from tests.api.caller import token
+from tests.acceptance.workers import until
+from tests.processes import Processes, running
 from topics.identity import IDENTITY
 
-CLIENTS = 6
-REGISTER = "/v1/identity/register_user"
-PATIENCE_S = 60.0
-WAIT = {"Prefer": "wait=30"}
+REGISTER = "identity/register_user"
 
 
-class Platform:
-    """An edge and a worker for identity; `clients` are so many connections of their own."""
+class Platform(Processes):
+    """An edge and a worker for identity."""
 
-    def __init__(self, settings: Settings, port: int, folder: Path) -> None:
-        """Start them."""
-        self.settings = settings
-        self.port = port
-        self.folder = folder
-        self.clients = [
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) for _ in range(CLIENTS)
-        ]
-        self.children: list[Child] = []
-        self.start("api", "--port", str(port))
-        self.start("worker", "--domains", "identity")
-
-    def start(self, *arguments: str) -> None:
-        """Start one more process."""
-        self.children.append(Child(arguments, self.settings, self.folder / f"{len(self.children)}.log"))
-
-    async def post(self, path: str, body: dict[str, Any], who: str | None = None, client: int = 0) -> httpx.Response:
-        """Send a command and wait for its result."""
-        headers = {"Authorization": f"Bearer {token(self.settings, *who.split('/'))}"} if who else {}
-        return await self.clients[client].post(path, json=body, headers=headers | WAIT)
-
-    async def get(self, path: str, who: str) -> httpx.Response:
-        """Read a view."""
-        headers = {"Authorization": f"Bearer {token(self.settings, *who.split('/'))}"}
-        return await self.clients[0].get(path, headers=headers)
+    domains = "identity"
 
     async def together(self, bodies: list[dict[str, Any]]) -> list[httpx.Response]:
         """Register all of these at once, spread over the clients."""
-        return await asyncio.gather(*(self.post(REGISTER, body, client=n % CLIENTS) for n, body in enumerate(bodies)))
-
-    async def rows(self, query: str, schema: str = "identity") -> list[tuple[Any, ...]]:
-        """What a domain's tables hold."""
-        path = {"search_path": f'"{self.settings.namespace}{schema}"'}
-        connection = await asyncpg.connect(self.settings.postgres, server_settings=path)
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
+        return await asyncio.gather(*(self.send(REGISTER, body) for body in bodies))
 
     async def told(self) -> Counter[tuple[str, str]]:
         """How often each type of event was told of each key."""
@@ -79,43 +41,12 @@ class Platform:
         await kafka.stop()
         return found
 
-    async def close(self) -> None:
-        """End all."""
-        for client in self.clients:
-            await client.aclose()
-        for child in self.children:
-            child.stop()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until it holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 - it changes in other processes
-            await asyncio.sleep(0.05)
-
 
 @pytest.fixture
 async def platform(settings: Settings, free_port: int, tmp_path: Path) -> AsyncIterator[Platform]:
     """The platform, ready."""
-    await migrate(settings.postgres, settings.namespace)
-    kafka = Kafka(settings)
-    await kafka.declare([IDENTITY])
-    await kafka.stop()
-    platform = Platform(settings, free_port, tmp_path)
-
-    async def ready() -> bool:
-        if not platform.children[1].says("worker ready: identity"):
-            return False
-        try:
-            return (await platform.clients[0].get("/ready")).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        await until(ready)
+    async with running(Platform, settings, free_port, tmp_path) as platform:
         yield platform
-    finally:
-        await platform.close()
 
 
 CONTESTED, RIVALS = 6, 5  # logins that several want, and how many want each
@@ -158,7 +89,7 @@ async def test_of_all_who_want_a_login_at_once_one_becomes_its_user(platform: Pl
     assert codes["login_taken"] >= len(bodies) - len(winners)
 
     async def released() -> bool:
-        held = await platform.rows("SELECT user_id FROM login WHERE user_id IS NOT NULL")
+        held = await platform.rows("identity", "SELECT user_id FROM login WHERE user_id IS NOT NULL")
         return {user for (user,) in held} <= winners
 
     await until(released)
@@ -170,59 +101,46 @@ async def test_of_all_who_want_a_login_at_once_one_becomes_its_user(platform: Pl
     told = await platform.told()
     assert {user: told["user_registered", user] for user in users} == dict.fromkeys(users, 1)
     assert sum(count for (kind, _), count in told.items() if kind == "user_registered") == len(users)
-    assert await platform.rows('SELECT user_id FROM profile ORDER BY user_id COLLATE "C"') == [(u,) for u in users]
-    await rebuilds(platform)
-
-
-async def rebuilds(platform: Platform) -> None:
-    """The events alone give the same rows, in a schema beside the live one."""
-    live = {table: await platform.rows(f"SELECT * FROM {table} ORDER BY 1") for table in ("profile", "login")}
-    platform.start("worker", "--rebuild", "identity")
-    shadow = "identity_shadow"
-
-    async def same() -> bool:
-        if not platform.children[-1].says("worker ready"):
-            return False
-        rows = [await platform.rows(f"SELECT * FROM {table} ORDER BY 1", shadow) for table in live]
-        return rows == list(live.values())
-
-    await until(same)
+    assert await platform.rows("identity", 'SELECT user_id FROM profile ORDER BY user_id COLLATE "C"') == [
+        (u,) for u in users
+    ]
+    await platform.rebuilds("identity", ("profile", "login"))
 
 
 @pytest.mark.req("SR115")
 async def test_a_user_registers_is_found_and_changes_their_profile(platform: Platform) -> None:
     """Bad fields are listed; what is personal is shown to the user and to Admins, and stored sealed."""
-    bad = await platform.post(REGISTER, {"user_id": "a b", "email": "ann", "phone": "030 901820", "colour": "red"})
+    bad = await platform.send(REGISTER, {"user_id": "a b", "email": "ann", "phone": "030 901820", "colour": "red"})
     assert bad.status_code == 422
     assert {error["field"] for error in bad.json()["errors"]} == {"user_id", "email", "phone", "colour"}
 
     ann = {"user_id": "ann", "email": "Ann@Example.com", "phone": "+49 30 901820", "display_name": "Ann"}
-    assert (await platform.post(REGISTER, ann | {"referral_code": "none such"})).json()["status"] == "accepted"
-    taken = await platform.post(REGISTER, {"user_id": "bob", "phone": "+49(30)901820"})
+    assert (await platform.send(REGISTER, ann | {"referral_code": "none such"})).json()["status"] == "accepted"
+    taken = await platform.send(REGISTER, {"user_id": "bob", "phone": "+49(30)901820"})
     assert (taken.status_code, taken.json()["code"]) == (409, "login_taken")
-    assert (await platform.post(REGISTER, {"user_id": "ann", "email": "new@example.com"})).json()[
+    assert (await platform.send(REGISTER, {"user_id": "ann", "email": "new@example.com"})).json()[
         "code"
     ] == "user_exists"
 
-    update = "/v1/identity/update_profile"
-    assert (await platform.post(update, {"user_id": "ann", "bio": "Runs."}, "bob")).status_code == 403
-    assert (await platform.post(update, {"user_id": "ann", "time_zone": "Mars"}, "ann")).status_code == 422
-    assert (await platform.post(update, {"user_id": "bob", "bio": "b"}, "bob")).json()["code"] == "user_not_found"
+    update = "identity/update_profile"
+    assert (await platform.send(update, {"user_id": "ann", "bio": "Runs."}, "bob")).status_code == 403
+    assert (await platform.send(update, {"user_id": "ann", "time_zone": "Mars"}, "ann")).status_code == 422
+    assert (await platform.send(update, {"user_id": "bob", "bio": "b"}, "bob")).json()["code"] == "user_not_found"
     changed = {"user_id": "ann", "bio": "Runs.", "time_zone": "Europe/Berlin", "language": "de"}
-    assert (await platform.post(update, changed, "ann")).status_code == 200
+    assert (await platform.send(update, changed, "ann")).status_code == 200
 
-    profile = "/v1/identity/user_profile/ann"
+    profile = "identity/user_profile/ann"
     shown = (await platform.get(profile, "ann")).json()
     normal = {"email": "Ann@example.com", "phone": "+4930901820", "display_name": "Ann"}
     assert normal.items() | changed.items() <= shown.items()
     assert (await platform.get(profile, "root/Admin")).json() == shown
     assert (await platform.get(profile, "bob")).status_code == 404
-    sealed = await platform.rows("SELECT email, phone, display_name, bio FROM profile")
+    sealed = await platform.rows("identity", "SELECT email, phone, display_name, bio FROM profile")
     assert all(text.startswith("enc1.") for text in sealed[0])
 
     for login, kind in (("ann@EXAMPLE.com", "email"), ("+49 30 901820", "phone")):
-        found = await platform.get(f"/v1/identity/users_by_login/{login}", "root/Admin")
+        found = await platform.get(f"identity/users_by_login/{login}", "root/Admin")
         assert found.status_code == 200, found.text
         assert (found.json()["user_id"], found.json()["kind"]) == ("ann", kind)
-        assert (await platform.get(f"/v1/identity/users_by_login/{login}", "ann")).status_code == 403
-    assert (await platform.get("/v1/identity/users_by_login/new@example.com", "root/Admin")).status_code == 404
+        assert (await platform.get(f"identity/users_by_login/{login}", "ann")).status_code == 403
+    assert (await platform.get("identity/users_by_login/new@example.com", "root/Admin")).status_code == 404

@@ -2,110 +2,39 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
-from sinks.postgres import migrate
-from streams import discover
-from streams.kafka import Kafka
 from streams.settings import Settings
-from tests.acceptance.children import Child
-from tests.api.caller import token
+from tests.acceptance.workers import until
+from tests.processes import Processes, running
 
-CLIENTS = 6
-PATIENCE_S = 60.0
-WAIT = {"Prefer": "wait=30"}
 PARTNER, ADMIN = "p1/Partner", "root/Admin"
 USERS = tuple(f"u{n}" for n in range(5))
 
 
-class Platform:
+class Platform(Processes):
     """An edge, and a worker for promotions and points."""
 
-    def __init__(self, settings: Settings, port: int, folder: Path) -> None:
-        """Start them."""
-        self.settings = settings
-        self._folder = folder
-        self._clients = [
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) for _ in range(CLIENTS)
-        ]
-        self._turn = 0
-        self.children: list[Child] = []
-        self.start("api", "--port", str(port))
-        self.start("worker", "--domains", "points,promotions")
-
-    def start(self, *arguments: str) -> Child:
-        """Start one more process."""
-        self.children.append(Child(arguments, self.settings, self._folder / f"{len(self.children)}.log"))
-        return self.children[-1]
+    domains = "points,promotions"
 
     async def post(self, command: str, who: str, **body: Any) -> httpx.Response:
-        """Send a command by the next of the clients and wait for its result."""
-        self._turn += 1
-        client = self._clients[self._turn % CLIENTS]
-        return await client.post(f"/v1/{command}", json=body, headers=self._by(who) | WAIT)
-
-    async def get(self, view: str, who: str) -> httpx.Response:
-        """Read a view."""
-        return await self._clients[0].get(f"/v1/{view}", headers=self._by(who))
-
-    def _by(self, who: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {token(self.settings, *who.split('/'))}"}
-
-    async def ready(self) -> bool:
-        """Whether all runs."""
-        if not self.children[1].says("worker ready"):
-            return False
-        try:
-            return (await self._clients[0].get("/ready")).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    async def rows(self, schema: str, query: str) -> list[tuple[Any, ...]]:
-        """What a domain's tables hold."""
-        path = {"search_path": f'"{self.settings.namespace}{schema}"'}
-        connection = await asyncpg.connect(self.settings.postgres, server_settings=path)
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
-
-    async def close(self) -> None:
-        """End all."""
-        for client in self._clients:
-            await client.aclose()
-        for child in self.children:
-            child.stop()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until it holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 - it changes in other processes
-            await asyncio.sleep(0.05)
+        """Send a command and wait for its result."""
+        return await self.send(command, body, who)
 
 
 @pytest.fixture
 async def platform(settings: Settings, free_port: int, tmp_path: Path) -> AsyncIterator[Platform]:
     """The platform, ready; every user has 100 points."""
-    await migrate(settings.postgres, settings.namespace)
-    kafka = Kafka(settings)
-    await kafka.declare([discover.topic(domain) for domain in discover.domains()])
-    await kafka.stop()
-    platform = Platform(settings, free_port, tmp_path)
-    try:
-        await until(platform.ready)
+    async with running(Platform, settings, free_port, tmp_path) as platform:
         for user in (*USERS, "rich"):
             given = await platform.post("points/award_points", ADMIN, user_id=user, amount=100)
             assert given.status_code == 200, given.text
         yield platform
-    finally:
-        await platform.close()
 
 
 async def open_sale(platform: Platform, campaign_id: str, **terms: Any) -> None:
@@ -160,7 +89,8 @@ async def test_limits_hold_when_all_buy_at_once_and_a_voucher_is_redeemed_at_one
     times = {one[0].isoformat() for one in await platform.rows("promotions", "SELECT redeemed_at FROM voucher")}
     assert {answer.json()["details"]["redeemed_at"] for answer in tills if answer.status_code == 409} == times
     await shows_over_http(platform)
-    await rebuilds(platform)
+    await platform.rebuilds("promotions", ("campaign", "voucher"))
+    await platform.rebuilds("points", ("ledger", "balance"))
 
 
 async def shows_over_http(platform: Platform) -> None:
@@ -197,21 +127,3 @@ async def shows_over_http(platform: Platform) -> None:
     assert counts.items() <= stats.items()
     mine = {"user_id": "u1", "hold_id": "voucher:d:v9"}
     assert (await platform.post("points/release_hold", "u1/User", **mine)).status_code == 403
-
-
-async def rebuilds(platform: Platform) -> None:
-    """The events alone give the same rows, in a schema beside the live one."""
-    tables = {"promotions": ("campaign", "voucher"), "points": ("ledger", "balance")}
-    for domain, names in tables.items():
-        live = [await platform.rows(domain, f"SELECT * FROM {name} ORDER BY 1, 2") for name in names]
-        worker = platform.start("worker", "--rebuild", domain)
-
-        async def same(
-            worker: Child = worker, domain: str = domain, names: tuple[str, ...] = names, live: list[Any] = live
-        ) -> bool:
-            if not worker.says("worker ready"):
-                return False
-            queries = [f"SELECT * FROM {name} ORDER BY 1, 2" for name in names]
-            return [await platform.rows(f"{domain}_shadow", query) for query in queries] == live
-
-        await until(same)
