@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,8 @@ from streams.errors import CaravanError, SettingsError
 from streams.log import MAX_GROUP, MAX_MESSAGE, Entry, NotSent, SendUnknown
 from streams.settings import Settings
 
-METADATA_S = 0.1  # until a broker asked again about a new topic may know it
+METADATA_S = 0.05  # until a broker is asked again about a new topic
+SEEN_S = 15.0  # how long brokers may take to know one
 APPEND_S = 15  # how long one record batch may take
 ANSWER_S = 4.5  # how long a caller waits for Kafka before it is told so
 _ENTRY_OVERHEAD = 128  # bytes, generous: lengths, varints, attributes and headers of a record in a batch
@@ -108,7 +109,8 @@ class Kafka:
             raise self._away(error) from error
 
     def _away(self, error: Exception) -> CaravanError:
-        return CaravanError(f"Kafka is away at {', '.join(self._client['bootstrap_servers'])}: {error}")
+        told = str(error) or "no answer in time"
+        return CaravanError(f"Kafka is away at {', '.join(self._client['bootstrap_servers'])}: {told}")
 
     async def stop(self) -> None:
         """Close every client; what was acknowledged stays."""
@@ -126,48 +128,49 @@ class Kafka:
     # -- topics
 
     async def declare(self, topics: Collection[Topic]) -> list[str]:
-        """Create the topics that are missing, as declared; returns their names. Raises CaravanError.
+        """Create the topics that are missing, as declared, and return their names once they can be described.
 
-        Retention is unlimited: the platform itself deletes what is behind its positions. Commands carry the broker's time.
+        Retention is unlimited: the platform itself deletes what is behind its positions. Commands carry the broker's
+        time. Raises CaravanError.
         """
-        wanted = declared(topics)
+        wanted = {self._namespace + name: told for name, told in declared(topics).items()}
+        made: list[str] = []
         try:
-            admin = await self._administrator()
-            described = await admin.describe_topics()
+            async with asyncio.timeout(SEEN_S):
+                admin = await self._administrator()
+                while missing := await self._missing(admin, wanted):
+                    # the controller makes topics; the broker that is asked hears of them, and of others' new ones, a little later
+                    made += await self._create(admin, [topic for topic in missing if topic.name not in made])
+                    await asyncio.sleep(METADATA_S)
         except (KafkaError, OSError) as error:
             raise self._away(error) from error
-        there = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
-        missing = []
-        for name, (count, config) in wanted.items():
-            actual = there.get(self._namespace + name)
-            if actual is None:
-                # -1 with an empty assignment is the broker's default replication
-                missing.append(NewTopic(self._namespace + name, count, -1, {}, config))
-            elif actual != count:
-                raise CaravanError(
-                    f"Topic {self._namespace}{name} has {actual} partitions and its contract says {count}: the count is "
-                    "fixed for the life of a topic. Put the old count back into the contract."
-                )
-        made, seen_late = await self._create(admin, missing)
-        if (
-            seen_late
-        ):  # they are there, though the broker that was asked did not know them yet: their counts are to be checked too
-            await asyncio.sleep(METADATA_S)
-            made += await self.declare(topics)
         return made
 
-    async def _create(self, admin: Any, topics: list[NewTopic]) -> tuple[list[str], bool]:
-        """The names that were made, and whether others were there already; raises CaravanError."""
+    async def _missing(self, admin: Any, wanted: Mapping[str, tuple[int, Mapping[str, str]]]) -> list[NewTopic]:
+        """Those that the broker that answers does not know yet. Raises CaravanError for another partition count."""
+        described = await admin.describe_topics()
+        there = {told["topic"]: len(told["partitions"]) for told in described if not told["error_code"]}
+        for name, (count, _) in wanted.items():
+            if (actual := there.get(name, count)) != count:
+                raise CaravanError(
+                    f"Topic {name} has {actual} partitions and its contract says {count}: the count is fixed for the life "
+                    "of a topic. Put the old count back into the contract."
+                )
+        # -1 with an empty assignment is the broker's default replication
+        return [
+            NewTopic(name, count, -1, {}, dict(config)) for name, (count, config) in wanted.items() if name not in there
+        ]
+
+    async def _create(self, admin: Any, topics: list[NewTopic]) -> list[str]:
+        """The names that were made, not those that others made meanwhile; raises CaravanError."""
         answer = await admin.create_topics(topics) if topics else None
-        made, exist = [], False
+        made = []
         for name, code, *rest in answer.topic_errors if answer else ():
             if not code:
                 made.append(name)
-            elif for_code(code) is TopicAlreadyExistsError:
-                exist = True
-            else:
+            elif for_code(code) is not TopicAlreadyExistsError:
                 raise CaravanError(f"Topic {name} could not be created: {for_code(code).__name__} {rest}")
-        return made, exist
+        return made
 
     async def alive(self) -> bool:
         """Whether a broker answers within 2 s."""

@@ -1,5 +1,6 @@
 """`caravan topics`: what is missing is made, what would lose data is refused with the way."""
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
@@ -86,9 +87,17 @@ async def test_missing_topics_are_made_and_others_are_left_as_they_are(settings:
     made = caravan("topics", "--create", **environment)
     week = {**CONFIG, "retention.ms": "604800000"}
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name + "events", configs=week)])
+    async with Catalogue(settings) as catalogue, asyncio.timeout(15):
+        while (await catalogue.actual())["points.events"].config["retention.ms"] != week["retention.ms"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     differs = caravan("topics", "--create", **environment)
     await admin.delete_topics([f"{name}{kind}" for kind in ("commands", "events")])
-    await admin.create_topics([NewTopic(name + "commands", 7, 1)])
+    async with Catalogue(settings) as catalogue, asyncio.timeout(15):
+        while {"points.commands", "points.events"} & set(await catalogue.names()):  # noqa: ASYNC110 - the broker tells nobody
+            await asyncio.sleep(0.05)
+        await admin.create_topics([NewTopic(name + "commands", 7, 1)])
+        while "points.commands" not in await catalogue.names():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     moved = caravan("topics", "--create", **environment)
     async with Catalogue(settings) as catalogue:
         there = await catalogue.names()

@@ -204,6 +204,24 @@ async def test_a_count_is_checked_though_the_broker_does_not_know_the_topic_yet(
         await kafka.declare([Topic("tally", key="account", partitions=3)])
 
 
+async def test_topics_are_told_as_made_once_the_broker_describes_them(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller makes them before every broker knows of it."""
+    administrator = await kafka._administrator()
+    describe = administrator.describe_topics
+    late: list[list[Any]] = [[], [], []]
+
+    async def lagging() -> Any:
+        return late.pop() if late else await describe()
+
+    monkeypatch.setattr(administrator, "describe_topics", lagging)
+    assert sorted(await kafka.declare([Topic("lagging", key="id")])) == [
+        f"{kafka._namespace}lagging.{kind}" for kind in ("commands", "events")
+    ]
+    assert late == []
+
+
 async def test_partitions_added_from_outside_are_seen(kafka: Any, admin: Any, namespace: str) -> None:
     await admin.create_partitions({namespace + EVENTS: NewPartitions(4)})
     async with asyncio.timeout(20):
