@@ -16,6 +16,7 @@ from streams.kafka import Kafka
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from tests.acceptance.children import environment
+from tests.faults.accounts import Account, account
 from tests.faults.invariants import broken
 from tests.faults.load import USERS, Load
 from tests.faults.outside import COMMANDS, PARTITIONS, Outside, until
@@ -148,6 +149,10 @@ class Ground:
     async def broken(self) -> list[str]:
         """Whatever does not hold."""
         return await broken(self.outside, dict(self.settings.signing_keys), self.load.acknowledged)
+
+    async def account(self) -> Account:
+        """What the run came to; asked once all is settled."""
+        return await account(self.outside, self.load.acknowledged, self.load.spans)
 
     async def epochs(self) -> dict[int, int]:
         """Partition -> the decider's epoch."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -53,6 +54,8 @@ class Load:
         """Nothing is connected before the first command."""
         self.signer = Signer(settings.signing_keys)
         self.acknowledged: set[str] = set()
+        self.spans: list[tuple[float, float]] = []
+        """When load was steady, Unix time."""
         self.refused = 0
         self._kafka = Kafka(settings)
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -83,11 +86,13 @@ class Load:
         going = asyncio.Event()
         going.set()
         task = asyncio.create_task(self._steadily(seed, going))
+        begin = time.time()
         try:
             yield
             going.clear()
             await task
         finally:
+            self.spans.append((begin, time.time()))
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

@@ -3,11 +3,14 @@
 import json
 from typing import Any, NamedTuple
 
+import pytest
+
 from streams.envelope import Signer
 from streams.partitioner import partition_of
 from streams.producer import signed
 from tests.faults.ground import Ground
 from tests.faults.load import TOPIC, Load, Order, Signed, awards, orders
+from tests.faults.report import Figures
 from topics.points import POINTS, AwardPoints
 
 USER = "u1"  # of the good load too
@@ -61,7 +64,9 @@ def changed(load: Load, cause: str, **fields: Any) -> Bad:
     return Bad(cause, record.key, value, signed(TOPIC, record.key, value, load.signer))
 
 
-async def test_bad_records_are_parked_with_their_cause_and_hold_nothing_back(ground: Ground) -> None:
+@pytest.mark.scenario("S5")
+@pytest.mark.scenario("S17")
+async def test_bad_records_are_parked_with_their_cause_and_hold_nothing_back(ground: Ground, figures: Figures) -> None:
     ground.start_worker()
     written = {}
     for seed, bad in enumerate(bad_records(ground.load)):
@@ -71,6 +76,7 @@ async def test_bad_records_are_parked_with_their_cause_and_hold_nothing_back(gro
         await ground.load.send(awards([USER, "u2"], 4))
     await ground.settle()
 
+    figures.note(faults=len(written), **await ground.account())
     rows = await ground.outside.rows("SELECT * FROM parked")
     assert {(row["partition"], row["offset"]): row["cause"] for row in rows} == {
         place: bad.cause for place, bad in written.items()

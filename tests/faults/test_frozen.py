@@ -2,13 +2,17 @@
 
 from contextlib import AsyncExitStack
 
+import pytest
+
 from tests.faults.ground import Ground, Worker
 from tests.faults.outside import COMMANDS, until
+from tests.faults.report import Figures
 
 BEHIND = 50  # commands
 
 
-async def test_a_woken_worker_has_lost_its_claim(ground: Ground) -> None:
+@pytest.mark.scenario("S2")
+async def test_a_woken_worker_has_lost_its_claim(ground: Ground, figures: Figures) -> None:
     """It freezes with a transaction open on one partition, in a COMMIT that does not end on another, and on a third in one
     that does, with the next batch in its hand.
     """
@@ -34,6 +38,7 @@ async def test_a_woken_worker_has_lost_its_claim(ground: Ground) -> None:
         await ground.goes_on()
     await ground.settle()
 
+    figures.note(faults=1, **await ground.account())
     assert await ground.broken() == []
 
 

@@ -2,11 +2,16 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.faults.ground import Ground, Worker
 from tests.faults.outside import COMMANDS, EVENTS, PARTITIONS, until
+from tests.faults.report import Figures
 
 
-async def test_a_killed_worker_loses_and_doubles_nothing(ground: Ground) -> None:
+@pytest.mark.scenario("S1")
+@pytest.mark.scenario("S10")
+async def test_a_killed_worker_loses_and_doubles_nothing(ground: Ground, figures: Figures) -> None:
     worker = await ground.worker("--instance", "one")
     async with ground.load.steady(300):
         await ground.goes_on()
@@ -20,6 +25,7 @@ async def test_a_killed_worker_loses_and_doubles_nothing(ground: Ground) -> None
         await ground.goes_on()
     await ground.settle()
 
+    figures.note(faults=2, **await ground.account())
     assert repeats(ground) > 0
     assert await ground.broken() == []
 

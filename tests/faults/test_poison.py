@@ -3,8 +3,11 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.faults.ground import ROOT, Ground
 from tests.faults.load import Order, orders
+from tests.faults.report import Figures
 from topics.points import AwardPoints
 
 RAISES, REFUSED = 7_000_001, 7_000_002
@@ -28,7 +31,10 @@ def on(user: str, *amounts: int) -> list[Order]:
     return [Order(AwardPoints(user_id=user, amount=amount)) for amount in amounts]
 
 
-async def test_poison_parks_its_record_and_the_followers_of_its_key_only(ground: Ground, tmp_path: Path) -> None:
+@pytest.mark.scenario("S5")
+async def test_poison_parks_its_record_and_the_followers_of_its_key_only(
+    ground: Ground, tmp_path: Path, figures: Figures
+) -> None:
     await ground.outside.execute(f"ALTER TABLE ledger ADD CHECK (amount <> {REFUSED})")
     code = code_with_a_bug(tmp_path / "code")
     worker = ground.start_worker(code=code)
@@ -46,6 +52,7 @@ async def test_poison_parks_its_record_and_the_followers_of_its_key_only(ground:
     good += await ground.load.send(orders(2, 100))
     await ground.settle()
 
+    figures.note(faults=len(held), **await ground.account())
     results = {str(row["command_id"]) for row in await ground.outside.rows("SELECT command_id FROM results")}
     assert set(good) <= results
     rows = await ground.outside.rows('SELECT * FROM parked ORDER BY partition, "offset"')

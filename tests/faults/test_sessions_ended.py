@@ -1,13 +1,17 @@
 """Postgres ends the sessions of a worker in the midst of its work."""
 
+import pytest
+
 from streams.app import MAX_RECORDS
 from tests.faults.ground import Ground, Worker
+from tests.faults.report import Figures
 
 TIMES = 5
 FETCHES = 3  # how many a partition has taken when its first batch fails
 
 
-async def test_sessions_ended_again_and_again_lose_and_double_nothing(ground: Ground) -> None:
+@pytest.mark.scenario("S6")
+async def test_sessions_ended_again_and_again_lose_and_double_nothing(ground: Ground, figures: Figures) -> None:
     worker = await ground.worker()
     async with ground.load.steady(200):
         for _ in range(TIMES):
@@ -16,6 +20,7 @@ async def test_sessions_ended_again_and_again_lose_and_double_nothing(ground: Gr
         await ground.goes_on()
     await ground.settle()
 
+    figures.note(faults=TIMES, **await ground.account())
     assert worker.runs
     assert "ing again" in worker.text
     assert await ground.broken() == []

@@ -9,12 +9,16 @@ from streams.app import HEARTBEAT_S, SESSION_S
 from tests.faults.ground import Ground, Worker
 from tests.faults.group import Group, group_of
 from tests.faults.outside import COMMANDS, EVENTS, PARTITIONS, until
+from tests.faults.report import Figures
 
 REBALANCING = "because it is rebalancing"  # what a member logs when the broker tells it so
 
 
 @pytest.mark.req("SR056")
-async def test_the_second_worker_takes_its_share_under_load_and_hands_it_over_when_it_leaves(ground: Ground) -> None:
+@pytest.mark.scenario("S3")
+async def test_the_second_worker_takes_its_share_under_load_and_hands_it_over_when_it_leaves(
+    ground: Ground, figures: Figures
+) -> None:
     first = await ground.worker()
     async with ground.load.steady(800):
         await ground.goes_on()
@@ -34,6 +38,7 @@ async def test_the_second_worker_takes_its_share_under_load_and_hands_it_over_wh
         await ground.goes_on()
     await ground.settle()
 
+    figures.note(faults=2, **await ground.account())
     assert await ground.broken() == []
     assert await ground.epochs() == {n: epoch + (n in moved) for n, epoch in shared.items()}
     still = {n: longest_silence(ground, n, told) for n in PARTITIONS}

@@ -1,0 +1,86 @@
+"""What tests of scenarios measured, a JSON line each, and the table of docs/reliability.md made of these lines.
+
+`CARAVAN_RELIABILITY=FILE make test-full ARGS="tests/faults"` writes them, `python -m tests.faults.report FILE` prints the table.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+FILE = "CARAVAN_RELIABILITY"
+HEAD = (
+    "| scenario | what is shown | faults | commands | lost | doubled | longest pause | run it again |\n"
+    "|---|---|--:|--:|--:|--:|--:|---|"
+)
+
+
+class Line(NamedTuple):
+    """What one test measured."""
+
+    scenarios: list[str]
+    test: str
+    """As pytest names it."""
+    faults: int
+    commands: int
+    lost: int
+    doubled: int
+    pause_s: float | None
+    """None where no load went on."""
+
+
+class Figures:
+    """Takes the figures of one test."""
+
+    def __init__(self, scenarios: list[str], test: str) -> None:
+        """Of this test, which is marked with these scenarios."""
+        self._scenarios, self._test = scenarios, test
+
+    def note(self, *, faults: int, commands: int, lost: int, doubled: int, pause_s: float | None = None) -> None:
+        """Print them, and add them to the file that CARAVAN_RELIABILITY names.
+
+        `lost` are accepted commands without an effect, `doubled` those with two, `pause_s` is the longest time without an effect while load went on.
+        """
+        pause = None if pause_s is None else round(pause_s, 2)
+        text = json.dumps(Line(self._scenarios, self._test, faults, commands, lost, doubled, pause)._asdict())
+        print(text)
+        if path := os.environ.get(FILE):
+            with Path(path).open("a") as file:
+                file.write(text + "\n")
+
+
+def table(lines: Iterable[str]) -> Iterator[str]:
+    """The table in Markdown, by scenario; of a test that was run again the last run counts."""
+    found = {line["test"]: Line(**line) for line in map(json.loads, lines)}
+    yield HEAD
+    for line in sorted(found.values(), key=lambda line: ([_number(name) for name in line.scenarios], line.test)):
+        yield f"| {' | '.join(_cells(line))} |"
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    file, _, name = line.test.rpartition("::")
+    pause = "-" if line.pause_s is None else f"{line.pause_s:.1f} s"
+    counts = (f"{number:,}".replace(",", " ") for number in line[2:6])
+    return ", ".join(line.scenarios), _words(name), *counts, pause, f'`make test-full ARGS="{file} -k {_plain(name)}"`'
+
+
+def _words(name: str) -> str:
+    """A test's sentence."""
+    return name.removeprefix("test_").replace("_", " ").replace("[", " (").replace("]", ")")
+
+
+def _plain(name: str) -> str:
+    """What `-k` takes to find it."""
+    return name.partition("[")[0]
+
+
+def _number(scenario: str) -> int:
+    found = re.search(r"\d+", scenario)
+    return int(found.group()) if found else 0
+
+
+if __name__ == "__main__":
+    print("\n".join(table(Path(sys.argv[1]).read_text("utf-8").splitlines())))
