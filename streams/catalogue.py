@@ -1,6 +1,8 @@
 """The topics that there are, beside those that contracts declare. For operators' tools."""
 
+import asyncio
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,6 +14,8 @@ from streams.errors import CaravanError
 from streams.kafka import Kafka, KafkaUrl
 from streams.reading import Place, Reader, answered
 from streams.settings import Settings
+
+GONE_S = 15.0  # how long brokers may take to forget a deleted topic
 
 
 class Actual(NamedTuple):
@@ -94,8 +98,12 @@ class Catalogue:
             await kafka.stop()
 
     async def delete(self, names: Collection[str]) -> None:
-        """Delete those topics with all their records."""
+        """Delete those topics with all their records; returns once the broker no longer lists them."""
         answer = await answered(self._url, self._admin.delete_topics([self._prefix + name for name in names]))
         for name, code, *_ in answer.topic_error_codes:
             if code and for_code(code) is not UnknownTopicOrPartitionError:
                 raise CaravanError(f"Topic {name} could not be deleted: {for_code(code).__name__}.")
+        with suppress(TimeoutError):  # deleted it is; what comes next may still see it
+            async with asyncio.timeout(GONE_S):
+                while set(names) & set(await self.names()):  # noqa: ASYNC110 - the broker that answers hears of it a little later
+                    await asyncio.sleep(0.05)

@@ -1,7 +1,6 @@
 """Kafka and Postgres that do not belong together any more: the partition stops and says how to mend it, and nothing is decided."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from sinks.postgres import migrate
-from streams.errors import CaravanError
+from streams.catalogue import Catalogue
 from streams.kafka import KafkaUrl
 from streams.settings import Settings
 from tests.faults.ground import Ground
 from tests.faults.infrastructure import Own
 from tests.faults.load import USERS, awards, orders
 from tests.faults.outside import COMMANDS, EVENTS, PARTITIONS, until
-from topics.points import POINTS
 
 
 class Damage(NamedTuple):
@@ -86,19 +84,9 @@ async def restore_postgres(ground: Ground) -> None:
 
 async def recreate(ground: Ground, topic: str) -> None:
     """Delete the topic and make it again, as declared."""
-    name = ground.settings.namespace + topic
-    client = AIOKafkaAdminClient(**KafkaUrl.parse(ground.settings.kafka).client())
-    await client.start()
-    await client.delete_topics([name])
-
-    async def there() -> bool:
-        with suppress(CaravanError):
-            await ground.declare()
-        described = (await client.describe_topics([name]))[0]
-        return not described["error_code"] and len(described["partitions"]) == POINTS.partitions
-
-    await until(there, "the topic is there again")
-    await client.close()
+    async with Catalogue(ground.settings) as catalogue:
+        await catalogue.delete([topic])
+    await ground.declare()
 
 
 DAMAGES = {
