@@ -322,7 +322,7 @@ async def test_a_view_without_a_key_has_no_stream(edge: Caller) -> None:
 
 async def test_it_ends_when_the_token_expires(edge: Caller, writer: Writer) -> None:
     """Cleanly; with that token it does not begin again."""
-    bearer = {"Authorization": f"Bearer {token(edge.settings, exp=int(time.time()) + 2)}"}
+    bearer = {"Authorization": f"Bearer {token(edge.settings, exp=int(time.time()) + 5)}"}
     async with listening(edge, URL, headers=bearer) as stream:
         assert [one.name for one in await stream.end()] == ["absent"]
         assert stream.over
