@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from caravan.decoded import MASK, fields, masked, named, outcome_words
+from caravan.decoded import fields, named, outcome_words
 from sinks.postgres.explain import Evidence, Known
 from streams import discover
 from streams.acting import issued
@@ -21,7 +21,7 @@ from streams.effect import Effect
 from streams.envelope import MAX_HOPS, EventEnvelope, decode_command, decode_event
 from streams.errors import CaravanError
 from streams.ids import derived, milliseconds
-from streams.personal import personal_fields
+from streams.personal import MASK, masked, personal_fields
 from streams.reading import Place, Reader
 from streams.records import CORE_EVENTS
 from streams.shard import document_key

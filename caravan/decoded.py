@@ -12,11 +12,10 @@ from streams import discover
 from streams.contract import Message
 from streams.envelope import CommandEnvelope, EventEnvelope, Outcome, Signer, decode_command, decode_event
 from streams.errors import CaravanError
-from streams.personal import is_sealed, personal_fields
+from streams.personal import masked, personal_fields
 from streams.reading import Found
 from streams.records import CORE_EVENTS
 
-MASK = "•••"
 RAW = 60  # characters of a value that nobody can decode
 
 
@@ -120,17 +119,6 @@ def outcome_words(outcome: Outcome | None) -> str | None:
         return None
     words = f"{outcome.status} {outcome.code}" if outcome.code else outcome.status
     return f"settles {outcome.settles}: {words}" if outcome.settles else words
-
-
-def masked(value: Any, personal: Collection[str] = ()) -> Any:
-    """The value without what is personal: fields that the contract marks, and whatever is sealed."""
-    if isinstance(value, Mapping):
-        return {
-            name: MASK if name in personal and part is not None else masked(part, ()) for name, part in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [masked(part) for part in value]
-    return MASK if is_sealed(value) else value
 
 
 def fields(payload: Any, but: str | None = None) -> str:

@@ -12,6 +12,7 @@ What must be found by its value, such as a login, has a *blind* field beside it 
 import hmac
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -27,6 +28,7 @@ from streams.errors import ContractError
 
 T = TypeVar("T")
 FROM_TOPIC = {"from_topic": True}  # validation context of messages that were sealed already
+MASK = "•••"  # what people see in the place of a personal value
 _PREFIX = "enc1."
 _NONCE = 12  # bytes
 _BLIND = 32  # hex digits: 128 bits
@@ -120,6 +122,17 @@ def personal_fields(model: type[BaseModel]) -> tuple[str, ...]:
 
 def _marked(annotation: Any) -> bool:
     return isinstance(annotation, Mark) or any(_marked(part) for part in get_args(annotation))
+
+
+def masked(value: Any, personal: Collection[str] = ()) -> Any:
+    """The value without what is personal: fields that the contract marks, and whatever is sealed."""
+    if isinstance(value, Mapping):
+        return {
+            name: MASK if name in personal and part is not None else masked(part, ()) for name, part in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [masked(part) for part in value]
+    return MASK if is_sealed(value) else value
 
 
 def seal(text: str, subject: str, key: bytes) -> str:
