@@ -75,11 +75,11 @@ def look(
         left.wrong += [f"{row['cause']} parked in {domain}: {row['error']}" for row in rows[f"{domain}.parked"]]
         for (topic, partition), found in sorted(envelopes.items()):
             if topic == f"{domain}.events":
-                fresh = _fresh(found)
+                fresh = fresh_of(found)
                 left.events += fresh
                 left.wrong += [f"{topic}/{partition}: {words}" for words in _disorder(fresh)]
                 left.wrong += _untimely(fresh, commands, moved)
-                left.steps[domain] += _steps(fresh, commands)
+                left.steps[domain] += steps_of(fresh, commands)
         told = Counter(step.id for step in left.steps[domain])
         left.wrong += [f"{name} of {domain} is told more than once" for name, times in told.items() if times > 1]
         left.wrong += [f"{name} of {domain} is not told" for name in left.results[domain].keys() - told.keys()]
@@ -90,7 +90,7 @@ def look(
     return left
 
 
-def _fresh(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def fresh_of(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The events without those of which the number was there before."""
     fresh: list[dict[str, Any]] = []
     for event in found:
@@ -129,7 +129,8 @@ def _untimely(fresh: list[dict[str, Any]], commands: Mapping[str, Any], moved: d
             last[key] = at
 
 
-def _steps(fresh: list[dict[str, Any]], commands: Mapping[str, Any]) -> Iterator[Step]:
+def steps_of(fresh: list[dict[str, Any]], commands: Mapping[str, Any]) -> Iterator[Step]:
+    """The commands of a partition in the order in which they were decided; timers' among them."""
     for name, group in groupby(fresh, key=lambda event: str(event["command_id"])):
         event = next(group)
         at = datetime.fromisoformat(event["occurred_at"])
