@@ -11,6 +11,9 @@ from uuid import UUID
 from streams.errors import CaravanError
 from streams.sink import Rows
 
+HELD = "held"  # the cause of a record that was parked for no other reason than that its key waits
+QUEUE_BYTES = 8 << 20  # of parked records that are taken up at once
+
 
 class Lost(CaravanError):
     """Another owner moved on, or nobody knows: what is in memory is worth nothing; claim again."""
@@ -38,7 +41,7 @@ class Slot(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A position as it was taken over. `last_id` is the id of the record at `next` - 1; `holds` whether any key waits."""
+    """A position as it was taken over. `last_id` is the id of the record at `next` - 1; `holds` whether any key waits; `asked` whether a request does."""
 
     next: int
     epoch: int
@@ -47,6 +50,7 @@ class Claim(NamedTuple):
     last_id: str | None
     partitions: int | None
     holds: bool
+    asked: bool = False
 
 
 class Result(NamedTuple):
@@ -84,7 +88,7 @@ class Outgoing(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """A record that could not be processed, as it was."""
+    """A record that could not be processed, as it was. `timestamp` is the broker's; a timer, which stands on no topic, stood `before` the record of an offset."""
 
     offset: int
     key: bytes | None
@@ -95,6 +99,46 @@ class Parked(NamedTuple):
     command_id: UUID | None
     actor: str | None
     holds: bool
+    timestamp: int = 0
+    before: int | None = None
+    attempts: int = 1
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Where it stands among the records of its key: ids carry their time."""
+        at = self.offset if self.before is None else self.before
+        return at, self.command_id.int if self.command_id else 1 << 128, self.offset
+
+
+class Queue(NamedTuple):
+    """The first records that hold a key, in the order in which they run; whether there are `more`."""
+
+    records: list[Parked]
+    more: bool
+
+
+class Request(NamedTuple):
+    """What an operator asked for a parked record. `begun`: the owner has acted on it, and so far `ran` records of `key` were run."""
+
+    id: UUID
+    offset: int
+    action: Literal["redrive", "skip", "edit"]
+    value: bytes | None = None
+    by: str = ""
+    reason: str | None = None
+    begun: bool = False
+    ran: int = 0
+    key: bytes | None = None
+
+
+class Acted(NamedTuple):
+    """What became of a request: the whole status; `record` is what was parked, given when it is begun."""
+
+    id: UUID
+    status: Literal["waiting", "done", "refused"]
+    outcome: str
+    ran: int = 0
+    record: Parked | None = None
 
 
 class Stored(NamedTuple):
@@ -135,7 +179,7 @@ class Work:
     """One transaction's worth. `expected` is where the position stands, `next` where it will, `number` likewise.
 
     `timers` maps documents to the time (Unix microseconds) at which they are due, None where that has ended; `calls` are those of an effect that are new
-    or changed.
+    or changed. A record that is parked already takes on what `parked` says, unless that is only that it is held; `unparked` are offsets of those that are no longer.
     """
 
     expected: int
@@ -153,6 +197,8 @@ class Work:
     timers: dict[str, int | None] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
+    unparked: list[int] = field(default_factory=list)
+    acted: list[Acted] = field(default_factory=list)
     published: int = 0
 
     @property
@@ -166,9 +212,21 @@ class Work:
             or self.timers
             or self.calls
             or self.parked
+            or self.acted
             or self.duplicates
             or self.published
         )
+
+
+def fitting(sizes: Sequence[int], limit: int) -> int:
+    """How many of the first records of these sizes make one `Queue`."""
+    count = total = 0
+    for size in sizes[:limit]:
+        total += size
+        if count and total > QUEUE_BYTES:
+            break
+        count += 1
+    return count
 
 
 class Store(Protocol):
@@ -190,12 +248,28 @@ class Store(Protocol):
         """Which of these keys wait behind a parked record."""
         ...
 
+    async def asked(self, slot: Slot, limit: int) -> list[Request]:
+        """The requests that wait, first asked first."""
+        ...
+
+    async def parked(self, slot: Slot, offset: int) -> Parked | None:
+        """The record of this offset, if it is parked."""
+        ...
+
+    async def queue(self, slot: Slot, key: bytes, limit: int) -> Queue:
+        """The first records that hold this key, at most so many and, beside the first, `QUEUE_BYTES`."""
+        ...
+
     async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
         """The first documents of this partition to be due, with their times (Unix microseconds), earliest first."""
         ...
 
     async def owed(self, slot: Slot, limit: int) -> list[Call]:
         """The first call of each key, those that are due first before the others; a parked one keeps its key waiting."""
+        ...
+
+    async def calls_of(self, slot: Slot, numbers: Collection[int]) -> list[Call]:
+        """The calls of these events, those that are still owed."""
         ...
 
     async def answer(self, slot: Slot, call: Call) -> bool:

@@ -1,6 +1,5 @@
 """One batch as one transaction: COPY what is new, upsert what changed, then the fence, then COMMIT."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from sinks.postgres.effects import put_calls
 from sinks.postgres.faults import DRIVER
 from sinks.postgres.moves import message
 from sinks.postgres.names import literal, quoted, storable
+from sinks.postgres.requests import TAKEN_ON, act, headers_json, unpark
 from streams.sink import Rows
 from streams.store import Lost, Parked, Slot, Stored, Unavailable, Work
 
@@ -24,6 +24,7 @@ _TIMER = ("key", "partition", "due")
 _MOVED = "ON CONFLICT (key) DO UPDATE SET due = excluded.due, partition = excluded.partition"
 _PARKED = (
     "agent", "topic", "partition", "offset", "key", "value", "headers", "cause", "error", "command_id", "actor", "holds",
+    "timestamp", "before", "attempts",
 )  # fmt: skip
 
 
@@ -100,9 +101,7 @@ class Writer:
         await self._settle(connection, work)
         if work.calls:
             await put_calls(connection, self._schema, slot, work.calls)
-        if work.parked:
-            statement = self._statement("parked", lambda: self._insert("parked", _PARKED) + " ON CONFLICT DO NOTHING")
-            await connection.execute(statement, *_columns([_parked(slot, p) for p in work.parked]))
+        await self._park(connection, slot, work)
         if work.relayed - self._swept.get(slot, 0) >= SWEEP:
             await connection.execute(
                 f"DELETE FROM {quoted(self._schema)}.outbox WHERE partition = $1 AND number <= $2",
@@ -110,6 +109,16 @@ class Writer:
                 work.relayed,
             )
             self._swept[slot] = work.relayed
+
+    async def _park(self, connection: Any, slot: Slot, work: Work) -> None:
+        schema = quoted(self._schema)
+        if work.parked:
+            statement = self._statement("parked", lambda: self._insert("parked", _PARKED, alias="p") + TAKEN_ON)
+            await connection.execute(statement, *_columns([_parked(slot, p) for p in work.parked]))
+        if work.unparked:
+            await unpark(connection, schema, slot, work.unparked)
+        if work.acted and not await act(connection, schema, work.acted):
+            raise Lost("A request was acted on by another owner.")
 
     async def _fence(self, connection: Any, slot: Slot, epoch: int, work: Work) -> None:
         moved = await connection.execute(
@@ -206,8 +215,8 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _parked(slot: Slot, parked: Parked) -> tuple[Any, ...]:
-    headers = json.dumps([[name, value.hex()] for name, value in parked.headers])
     return (
-        slot.agent, slot.topic, slot.partition, parked.offset, parked.key, parked.value, headers, parked.cause,
-        storable(parked.error), parked.command_id, storable(parked.actor), parked.holds,
+        slot.agent, slot.topic, slot.partition, parked.offset, parked.key, parked.value, headers_json(parked.headers), parked.cause,
+        storable(parked.error), parked.command_id, storable(parked.actor), parked.holds, parked.timestamp, parked.before,
+        parked.attempts,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The calls that effects owe, as rows: written in a batch's transaction, answered by whoever made the call."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sinks.postgres.names import quoted, storable
@@ -11,6 +11,7 @@ from streams.store import Call, Slot
 _SAME = "agent = $1 AND partition = $2"
 _COLUMNS = 'number, "offset", key, value, headers, intent, due, status, unknown, attempts, epoch, outcome, error'
 _CALLS = f"SELECT {_COLUMNS} FROM {{schema}}.effects WHERE {_SAME} AND first AND status <> 'parked' ORDER BY due, number LIMIT $3"
+_OF = f"SELECT {_COLUMNS} FROM {{schema}}.effects WHERE {_SAME} AND number = ANY($3) ORDER BY number"
 _PUT = f"""
 INSERT INTO {{schema}}.effects AS e (agent, partition, {_COLUMNS}, first)
 SELECT $1, $2, n.*, row_number() OVER (PARTITION BY key ORDER BY number) = 1
@@ -43,6 +44,12 @@ async def put_calls(connection: Any, schema: str, slot: Slot, calls: Sequence[Ca
 async def first_calls(connection: Any, schema: str, slot: Slot, limit: int) -> list[Call]:
     """The first call of each key, earliest due first."""
     rows = await connection.fetch(_CALLS.format(schema=schema), slot.agent, slot.partition, limit)
+    return [_call(row) for row in rows]
+
+
+async def calls_of(connection: Any, schema: str, slot: Slot, numbers: Collection[int]) -> list[Call]:
+    """The calls of these events, those that are still owed."""
+    rows = await connection.fetch(_OF.format(schema=schema), slot.agent, slot.partition, list(numbers))
     return [_call(row) for row in rows]
 
 

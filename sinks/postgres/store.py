@@ -14,13 +14,14 @@ import asyncpg
 
 from sinks.postgres.clock import Follower
 from sinks.postgres.commit import Writer
-from sinks.postgres.effects import answer_call, first_calls
+from sinks.postgres.effects import answer_call, calls_of, first_calls
 from sinks.postgres.faults import understood
 from sinks.postgres.migrations import add_result_partitions
 from sinks.postgres.names import quoted, schema_of
+from sinks.postgres.requests import Listener, parked_records, queue_of, waiting_requests
 from streams.clock import VirtualClock
 from streams.errors import CaravanError
-from streams.store import Call, Claim, Outgoing, Slot, Stored, Work
+from streams.store import Call, Claim, Outgoing, Parked, Queue, Request, Slot, Stored, Work
 
 WRITERS, READERS = 8, 6  # connections a process
 WAIT_S = 1.0  # how long a claimer waits for the row before it ends whoever holds it
@@ -79,11 +80,8 @@ class PostgresStore:
                 finally:  # given up: the connection must be quiet before its transaction is rolled back
                     taking.cancel()
                     await asyncio.wait([taking])
-                holds = await connection.fetchval(
-                    f"SELECT EXISTS (SELECT FROM {schema}.parked WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds)",
-                    *slot[1:],
-                )
-        return Claim(row["next"], row["epoch"], row["number"], row["relayed"], row["last_id"], row["partitions"], holds)
+                waits = await connection.fetchrow(_WAITS.format(schema=schema), *slot[1:])
+        return Claim(*row, *waits)
 
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
         """The documents of these keys, those that there are."""
@@ -101,11 +99,30 @@ class PostgresStore:
 
     async def held(self, slot: Slot, keys: Collection[bytes]) -> set[bytes]:
         """Which of these keys wait behind a parked record."""
-        query = (
-            "SELECT DISTINCT key FROM {schema}.parked "
-            "WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds AND key = ANY($4::bytea[])"
+        query = (  # by the index, one row a key, however many wait behind it
+            "SELECT k.key FROM unnest($4::bytea[]) AS k (key) CROSS JOIN LATERAL (SELECT FROM {schema}.parked p "
+            "WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds AND p.key = k.key LIMIT 1) AS found"
         )
         return {row["key"] for row in await self._fetch(slot, query, *slot[1:], list(keys))}
+
+    async def asked(self, slot: Slot, limit: int) -> list[Request]:
+        """The requests that wait, first asked first."""
+        with understood():
+            async with self._read.acquire() as connection:
+                return await waiting_requests(connection, quoted(self._schema(slot.domain)), slot, limit)
+
+    async def parked(self, slot: Slot, offset: int) -> Parked | None:
+        """The record of this offset, if it is parked."""
+        with understood():
+            async with self._read.acquire() as connection:
+                found = await parked_records(connection, quoted(self._schema(slot.domain)), slot, [offset])
+        return found[0] if found else None
+
+    async def queue(self, slot: Slot, key: bytes, limit: int) -> Queue:
+        """The first records that hold this key."""
+        with understood():
+            async with self._read.acquire() as connection:
+                return await queue_of(connection, quoted(self._schema(slot.domain)), slot, key, limit)
 
     async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
         """The first documents of this partition to be due, earliest first."""
@@ -117,6 +134,12 @@ class PostgresStore:
         with understood():
             async with self._read.acquire() as connection:
                 return await first_calls(connection, quoted(self._schema(slot.domain)), slot, limit)
+
+    async def calls_of(self, slot: Slot, numbers: Collection[int]) -> list[Call]:
+        """The calls of these events, those that are still owed."""
+        with understood():
+            async with self._read.acquire() as connection:
+                return await calls_of(connection, quoted(self._schema(slot.domain)), slot, numbers)
 
     async def answer(self, slot: Slot, call: Call) -> bool:
         """Write down what came of a claimed call, whoever owns the partition now; False when somebody has acted on it since."""
@@ -179,6 +202,10 @@ class PostgresStore:
         """What keeps a process's clock where the platform's is, once it is started."""
         return Follower(self._dsn, self._namespace, clock, moved)
 
+    def listen(self, domains: Collection[str], asked: Callable[[Slot], None]) -> Listener:
+        """What tells a process, once it is started, at which of its slots an operator's request waits."""
+        return Listener(self._dsn, self._namespace, domains, asked)
+
     # -- parts
 
     def _schema(self, domain: str) -> str:
@@ -208,6 +235,11 @@ class PostgresStore:
     async def _end_blockers(self, pid: int) -> None:
         async with self._read.acquire() as connection:
             await connection.execute("SELECT pg_terminate_backend(b) FROM unnest(pg_blocking_pids($1)) b", pid)
+
+
+_WAITS = """
+SELECT EXISTS (SELECT FROM {schema}.parked WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds),
+    EXISTS (SELECT FROM {schema}.requests WHERE agent = $1 AND topic = $2 AND partition = $3 AND status = 'waiting')"""
 
 
 async def _nothing(connection: Any) -> None:

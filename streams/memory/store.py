@@ -8,7 +8,23 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from streams.store import BadData, Call, Claim, Duplicate, Lost, Outgoing, Parked, Result, Slot, Stored, Work
+from streams.store import (
+    HELD,
+    BadData,
+    Call,
+    Claim,
+    Duplicate,
+    Lost,
+    Outgoing,
+    Parked,
+    Queue,
+    Request,
+    Result,
+    Slot,
+    Stored,
+    Work,
+    fitting,
+)
 
 _STORABLE = re.compile(r"[^\x00\ud800-\udfff]*")  # text that Postgres takes
 
@@ -29,6 +45,16 @@ class _Place:
 
 
 @dataclass
+class Asked:
+    """The row of a request."""
+
+    request: Request
+    status: str = "waiting"
+    outcome: str | None = None
+    record: Parked | None = None
+
+
+@dataclass
 class _Schema:
     """What one domain has stored."""
 
@@ -38,6 +64,7 @@ class _Schema:
     outbox: dict[tuple[int, int], Outgoing] = field(default_factory=dict)
     rows: dict[str, Any] = field(default_factory=dict)
     parked: dict[tuple[Slot, int], Parked] = field(default_factory=dict)
+    requests: dict[tuple[Slot, UUID], Asked] = field(default_factory=dict)
     timers: dict[str, tuple[int, int]] = field(default_factory=dict)  # document to (partition, time)
     calls: dict[tuple[Slot, int], Call] = field(default_factory=dict)
 
@@ -62,7 +89,10 @@ class MemoryStore:
             place.epoch += 1
         place.owner = owner
         holds = any(parked.holds for (at, _), parked in self.schemas[slot.domain].parked.items() if at == slot)
-        return Claim(place.next, place.epoch, place.number, place.relayed, place.last_id, place.partitions, holds)
+        asked = bool(await self.asked(slot, 1))
+        return Claim(
+            place.next, place.epoch, place.number, place.relayed, place.last_id, place.partitions, holds, asked
+        )
 
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
         """The documents of these keys, those that there are."""
@@ -78,6 +108,26 @@ class MemoryStore:
         parked = self.schemas[slot.domain].parked.items()
         return {p.key for (at, _), p in parked if at == slot and p.holds and p.key is not None and p.key in keys}
 
+    async def asked(self, slot: Slot, limit: int) -> list[Request]:
+        """The requests that wait, first asked first."""
+        requests = self.schemas[slot.domain].requests.items()
+        return [row.request for (at, _), row in requests if at == slot and row.status == "waiting"][:limit]
+
+    async def ask(self, slot: Slot, request: Request) -> None:
+        """Write a request, unless there is one of this id."""
+        self.schemas[slot.domain].requests.setdefault((slot, request.id), Asked(request))
+
+    async def parked(self, slot: Slot, offset: int) -> Parked | None:
+        """The record of this offset, if it is parked."""
+        return self.schemas[slot.domain].parked.get((slot, offset))
+
+    async def queue(self, slot: Slot, key: bytes, limit: int) -> Queue:
+        """The first records that hold this key."""
+        parked = self.schemas[slot.domain].parked.items()
+        found = sorted((p for (at, _), p in parked if at == slot and p.holds and p.key == key), key=lambda p: p.place)
+        count = fitting([len(p.value or b"") for p in found], limit)
+        return Queue(found[:count], count < len(found))
+
     async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
         """The first documents of this partition to be due."""
         timers = self.schemas[slot.domain].timers.items()
@@ -91,6 +141,11 @@ class MemoryStore:
                 first.setdefault(call.key, call)
         found = [call for call in first.values() if call.status != "parked"]
         return sorted(found, key=lambda call: (call.due, call.number))[:limit]
+
+    async def calls_of(self, slot: Slot, numbers: Collection[int]) -> list[Call]:
+        """The calls of these events."""
+        calls = self.schemas[slot.domain].calls
+        return [calls[slot, number] for number in numbers if (slot, number) in calls]
 
     async def answer(self, slot: Slot, call: Call) -> bool:
         """Write down what came of a claimed call."""
@@ -128,6 +183,10 @@ class MemoryStore:
                 raise Lost("A document was changed by another owner.")
         if place.next != work.expected:
             raise Lost("The position was moved by another owner.")
+        if any(
+            (row := schema.requests.get((slot, acted.id))) is None or row.status != "waiting" for acted in work.acted
+        ):
+            raise Lost("A request was acted on by another owner.")
         self._write(schema, slot, work)
         place.next, place.number, place.last_id, place.partitions = (
             work.next,
@@ -142,7 +201,7 @@ class MemoryStore:
         schema.results.update({result.command_id: result for result in work.results})
         schema.outbox.update({(row.partition, row.number): row for row in work.outbox})
         schema.states.update({state.key: state for state in work.states})
-        schema.parked.update({(slot, parked.offset): parked for parked in work.parked})
+        _park(schema, slot, work)
         for key, due in work.timers.items():
             schema.timers.pop(key, None)
             if due is not None:
@@ -183,3 +242,17 @@ def _check_storable(value: Any) -> None:
         raise BadData("22021: invalid byte sequence")
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
         raise BadData("22003: bigint out of range")
+
+
+def _park(schema: _Schema, slot: Slot, work: Work) -> None:
+    for parked in work.parked:
+        there = schema.parked.setdefault((slot, parked.offset), parked)
+        if parked.cause != HELD or not there.holds:
+            schema.parked[slot, parked.offset] = parked
+    for offset in work.unparked:
+        schema.parked.pop((slot, offset), None)
+    for acted in work.acted:
+        row = schema.requests[slot, acted.id]
+        row.status, row.outcome, row.record = acted.status, acted.outcome, acted.record or row.record
+        key = row.record.key if row.record else None
+        row.request = row.request._replace(begun=row.record is not None, ran=acted.ran, key=key)

@@ -60,13 +60,13 @@ async def snapshot(store: Store, ids: Any = (), keys: Any = ()) -> Any:
 
 async def test_the_first_claim_begins_at_zero(store: Store) -> None:
     claim = await store.claim(SLOT, "me", None)
-    assert claim == (0, 1, 0, 0, None, None, False)
+    assert claim == (0, 1, 0, 0, None, None, False, False)
 
 
 async def test_each_new_owner_raises_the_epoch_and_finds_the_position(store: Store) -> None:
     first = await store.claim(SLOT, "me", None)
     await store.commit(SLOT, first.epoch, work(0, 5, number=3, relayed=2))
-    assert await store.claim(SLOT, "you", None) == (5, 2, 3, 2, "id5", 2, False)
+    assert await store.claim(SLOT, "you", None) == (5, 2, 3, 2, "id5", 2, False, False)
     assert (await store.claim(SLOT, "me", first.epoch)).epoch == 3
 
 
@@ -84,7 +84,7 @@ async def test_slots_stand_apart(store: Store) -> None:
         SLOT._replace(topic="tally.events"),
         SLOT._replace(domain="other"),
     ):
-        assert await store.claim(other, "me", None) == (0, 1, 0, 0, None, None, False)
+        assert await store.claim(other, "me", None) == (0, 1, 0, 0, None, None, False, False)
         assert await store.held(other, [b"a"]) == set()
 
 
@@ -121,7 +121,7 @@ async def test_a_commit_writes_every_kind_of_row_and_moves_the_position(store: S
     assert await store.known(SLOT, [*ids, new_id()]) == set(ids)
     assert await store.unsent(SLOT, 0, 10) == [outgoing(1), outgoing(2)]
     assert await store.held(SLOT, [b"a", b"b"]) == {b"b"}
-    assert await store.claim(SLOT, "me", claim.epoch) == (4, 1, 2, 0, "id4", 2, True)
+    assert await store.claim(SLOT, "me", claim.epoch) == (4, 1, 2, 0, "id4", 2, True, False)
 
 
 @pytest.mark.parametrize("count", [1, 200])

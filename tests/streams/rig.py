@@ -20,7 +20,7 @@ from streams.log import Entry
 from streams.loop import Partition
 from streams.memory import MemoryBroker, MemoryRecord, MemoryStore
 from streams.producer import command_record, signed
-from streams.store import Call, Claim, Outgoing, Parked, Result, Slot, Store, Stored, Work
+from streams.store import Call, Claim, Outgoing, Parked, Queue, Request, Result, Slot, Store, Stored, Work
 from streams.testing import ADMIN, SIGNER
 from tests.streams.tally import ECHO, TALLY, decider
 
@@ -86,12 +86,28 @@ class FaultyStore(Faults):
         found: set[bytes] = await self.through("held", self.inner.held, slot, keys)
         return found
 
+    async def asked(self, slot: Slot, limit: int) -> list[Request]:
+        found: list[Request] = await self.through("asked", self.inner.asked, slot, limit)
+        return found
+
+    async def parked(self, slot: Slot, offset: int) -> Parked | None:
+        found: Parked | None = await self.through("parked", self.inner.parked, slot, offset)
+        return found
+
+    async def queue(self, slot: Slot, key: bytes, limit: int) -> Queue:
+        found: Queue = await self.through("queue", self.inner.queue, slot, key, limit)
+        return found
+
     async def timers(self, slot: Slot, limit: int) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = await self.through("timers", self.inner.timers, slot, limit)
         return found
 
     async def owed(self, slot: Slot, limit: int) -> list[Call]:
         found: list[Call] = await self.through("owed", self.inner.owed, slot, limit)
+        return found
+
+    async def calls_of(self, slot: Slot, numbers: Collection[int]) -> list[Call]:
+        found: list[Call] = await self.through("calls_of", self.inner.calls_of, slot, numbers)
         return found
 
     async def answer(self, slot: Slot, call: Call) -> bool:
@@ -156,6 +172,8 @@ class RigFeed:
         self.seeks: list[tuple[Slot, int]] = []
         self.hints: list[tuple[Slot, int]] = []
         self.pauses = 0
+        self.asked = 0  # how often the group was asked
+        self.unsure = False  # whether the group has no good word for us
         self.held = False  # deliveries are made by hand
         self.lose: deque[bool] = deque()  # whether the next deliveries are lost
         self.stale: deque[bool] = deque()  # whether the next deliveries come as if fetched before the last seek
@@ -179,6 +197,10 @@ class RigFeed:
     def resume(self, slot: Slot) -> None:
         self.readers[slot].flowing = True
         asyncio.get_running_loop().call_soon(self.pump)
+
+    async def holds(self, slot: Slot) -> bool:
+        self.asked += 1
+        return not self.unsure
 
     async def hint(self, slot: Slot, offset: int) -> None:
         self.hints.append((slot, offset))
@@ -281,6 +303,8 @@ class Rig:
     def _idle(self, owner: Owner) -> bool:
         if owner.task.done():
             return True
+        if owner.partition.reason.fault is not None:
+            raise owner.partition.reason.fault
         slot = owner.partition.slot
         idle = owner.partition.idle_at(self.broker.end(slot.topic, slot.partition))
         return idle and (not isinstance(owner.handler, Deciding) or owner.handler.relay.idle)
