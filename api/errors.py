@@ -15,14 +15,17 @@ MAX_ERRORS = 50  # fields told in one answer
 MAX_NAME = 200  # characters of a field's name that are told back
 
 PROBLEMS: Mapping[str, tuple[int, str]] = {
+    "bad_request": (400, "This is not HTTP/1.1."),
     "unreadable_body": (400, "The body is not readable JSON."),
     "unauthorized": (401, "A valid bearer token is needed."),
     "forbidden": (403, "The caller may not do this."),
     "not_found": (404, "There is nothing here for the caller."),
     "method_not_allowed": (405, "This path does not take this method."),
-    "request_timeout": (408, "The body did not arrive in time."),
+    "request_timeout": (408, "The request did not arrive in time."),
     "in_progress": (409, "Another request with this Idempotency-Key is still running."),
     "not_yet_applied": (409, "The view does not cover the token yet."),
+    "no_longer_parked": (409, "The record is not parked any more."),
+    "request_refused": (409, "The owner of the record's partition refused the request."),
     "parked": (409, "The token's command is parked; an operator has to look at it."),
     "body_too_large": (413, "The body is larger than 256 KiB."),
     "unsupported_media_type": (415, "The body must be application/json, not compressed."),
@@ -33,11 +36,14 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "bad_event_id": (422, "The Last-Event-ID was not given by this live view."),
     "bad_idempotency_key": (422, "An Idempotency-Key has 1 to 200 visible ASCII characters."),
     "idempotency_key_reused": (422, "This Idempotency-Key was used with another body."),
+    "too_many_streams_of_caller": (429, "The caller watches as many live views as one may."),
+    "headers_too_large": (431, "The request's line and headers are larger than 32 KiB."),
     "internal_error": (500, "Something went wrong on our side."),
     "kafka_unavailable": (503, "Kafka is away; nothing was sent."),
     "outcome_unknown": (503, "Kafka did not answer; the command may have been sent."),
     "postgres_unavailable": (503, "Postgres is away."),
     "too_many_streams": (503, "This process shows as many live views as it can."),
+    "too_many_connections": (503, "This process has as many connections as it can serve."),
     "not_ready": (503, "A part of the platform is away."),
 }
 

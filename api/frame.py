@@ -1,5 +1,6 @@
 """The frame around every answer: a request id, headers that keep browsers careful, and no bug of ours leaves in words."""
 
+import asyncio
 import os
 import re
 
@@ -8,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import on_crash
 
+LEFT = "the client has left"  # what a server says to a request that it cancels, since nobody waits for its answer
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _DEFAULTS = [
     (b"cache-control", b"no-store"),
@@ -42,6 +44,9 @@ class Frame:
 
         try:
             await self._app(scope, receive, framed)
+        except asyncio.CancelledError as error:
+            if error.args != (LEFT,):
+                raise
         except Exception as error:
             if begun:
                 raise

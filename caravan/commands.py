@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from caravan.errors import BadInput
 from caravan.instance import Instance
@@ -19,6 +19,7 @@ from streams.settings import Settings
 ROLES = ("Guest", "User", "VIP", "PRO", "Partner", "Admin")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 KEEP_ALIVE = 75  # s that an idle connection stays open: longer than proxies and clients keep theirs, so that none is closed under a request
+DRAIN = 8  # s that requests which run may take to end when the edge is told to
 SAMPLE = 1.0  # s between the two looks that give a rate
 URLS = ("CARAVAN_KAFKA", "CARAVAN_POSTGRES")
 LOG = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -75,18 +76,22 @@ def api(folder: Path, host: str, port: int) -> None:
     import uvicorn
 
     from api.app import create_app
+    from api.guard import Guard, Limits, affordable
     from caravan.instance import claim_port
 
     edge = create_app(settings(folder))
     claim_port(host, port, "the edge", "choose another with --port")
+    guard = Guard(Limits())
+    guard.most = affordable(guard.limits)
     uvicorn.run(
         edge,
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", guard.protocol),  # uvicorn only calls it
+        ws="none",
         access_log=False,
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=DRAIN,
         timeout_keep_alive=KEEP_ALIVE,
     )
 

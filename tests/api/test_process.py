@@ -26,7 +26,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 @asynccontextmanager
 async def _process(settings: Settings, port: int) -> AsyncIterator[tuple[Caller, asyncio.subprocess.Process]]:
-    command = (sys.executable, "-m", "uvicorn", "api.app:create", "--factory", "--port", str(port), "--no-access-log")
+    command = (sys.executable, "-m", "caravan", "api", "--port", str(port))
     process = await asyncio.create_subprocess_exec(
         *command, env=_environment(settings), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
