@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
@@ -31,6 +32,9 @@ MAX_RECORDS = 12_000  # records of a partition that are handed over at most
 MAX_BYTES = 8 << 20  # bytes a fetch of one partition brings
 LONG_POLL_MS = 300  # how long the broker keeps a fetch that finds nothing; a seek waits for the one under way
 METADATA_S = 10.0  # how soon a topic that was made again, or has more partitions, is seen
+ANSWER_S = 1.5  # how long the group may take to say whether we are of it
+SEEK_S = 10.0  # how long the consumer's thread may take to seek
+RESTART_S = 12.0  # how long a stuck partition may take to end; it drains as one that leaves does
 IDLE_S = 1.0  # longest wait for records before Faust looks around
 
 
@@ -68,6 +72,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if active_partitions and not records:
             records.update(await super()._fetch_records(consumer, active_partitions, timeout, max_records))
         return {tp: Delivery(found, self.generations[TP(*tp)]) for tp, found in records.items()}
+
+    async def holds(self, tp: TP) -> bool:
+        """Whether the group's coordinator knows us in the generation in which we were given this partition, asked now."""
+        return bool(await self.call_thread(self._holds, tp))
+
+    async def _holds(self, tp: TP) -> bool:
+        """A heartbeat beside the client's own, which leaves it to that one to act on the answer."""
+        consumer = self._ensure_consumer()
+        group = consumer._coordinator
+        try:
+            answer = await group._send_req(HeartbeatRequest(group.group_id, group.generation, group.member_id))
+        except KafkaError:
+            return False
+        return answer.error_code == 0 and TopicPartition(*tp) in consumer.assignment()
 
     def look_again(self) -> None:
         """A partition was resumed: a fetch that waits for others shall look at it too."""
@@ -214,10 +232,12 @@ class App(faust.App):
                 self._open(tp, agent)
         self.assigned_once.set()
 
-    def _open(self, tp: TP, agent: str) -> None:
+    def _open(self, tp: TP, agent: str, why: str = "") -> None:
         topic = tp.topic.removeprefix(self._namespace)
         opener = dict(self._agents[topic])[agent]
-        partition = opener(Slot(self.domain, agent, topic, tp.partition))
+        partition: Partition = opener(Slot(self.domain, agent, topic, tp.partition))
+        if why:
+            partition.reason.doubt(why)  # shown until something is committed
         task = asyncio.create_task(partition.run(), name=f"{agent}/{topic}/{tp.partition}")
         task.add_done_callback(self._ended)
         self._working[tp, agent] = partition, task
@@ -234,6 +254,20 @@ class App(faust.App):
         if tasks := [task for _, task in self._working.values()]:
             await asyncio.wait(tasks)
 
+    async def replace(self, slot: Slot, why: str) -> None:
+        """Put a new task in the place of one that is stuck. One that does not even end is left alone: its epoch is dead once the new one has claimed."""
+        key = self._tp(slot), slot.agent
+        if (found := self._working.get(key)) is None:
+            return
+        partition, task = found
+        partition.leave()
+        task.cancel()
+        await asyncio.wait([task], timeout=RESTART_S)
+        if not task.done():
+            log.error("%s does not end; it is left behind, without a claim", task.get_name())
+        if self._working.get(key) is found:
+            self._open(*key, why)
+
     def partitions(self) -> Sequence[Partition]:
         """The partitions worked here."""
         return [partition for partition, _ in self._working.values()]
@@ -243,7 +277,8 @@ class App(faust.App):
     async def seek(self, slot: Slot, offset: int) -> int:
         """Deliver from this offset on."""
         try:
-            return int(await self._thread.seek_to(self._tp(slot), offset))
+            async with asyncio.timeout(SEEK_S):
+                return int(await self._thread.seek_to(self._tp(slot), offset))
         except (KafkaError, AssertionError) as error:  # aiokafka asserts that the partition is assigned
             raise OSError(f"{slot.topic}/{slot.partition} is not assigned here any more ({error!r})") from error
 
@@ -261,6 +296,13 @@ class App(faust.App):
             self.consumer.resume_partitions([tp])
             self._active.set()
             self._thread.look_again()
+
+    async def holds(self, slot: Slot) -> bool:
+        """Whether the group says that this partition is worked here."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                return not self.rebalancing and await self._thread.holds(self._tp(slot))
+        return False
 
     async def hint(self, slot: Slot, offset: int) -> None:
         """Tell the group where we stand."""

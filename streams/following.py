@@ -1,10 +1,10 @@
 """What all readers of events do with a batch: park what does not speak, and drop the numbers that were seen before (a relay's repeats)."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from streams.holds import parked
+from streams.pulse import breathe
 from streams.records import EventReader, EventRecord, Unfit
 from streams.store import Work
 
@@ -16,7 +16,7 @@ async def unseen(reader: EventReader, records: Sequence[Any], work: Work) -> lis
     events = []
     for n, record in enumerate(records):
         if n % BREATH == 0:
-            await asyncio.sleep(0)
+            await breathe()
         try:
             event = reader.read(record)
         except Unfit as unfit:

@@ -22,6 +22,7 @@ METADATA_S = 0.05  # until a broker is asked again about a new topic
 SEEN_S = 15.0  # how long brokers may take to know one
 APPEND_S = 15  # how long one record batch may take
 ANSWER_S = 4.5  # how long a caller waits for Kafka before it is told so
+FETCH_MS = 300  # how long a fetch of what surely is there may take before it is asked for again
 _ENTRY_OVERHEAD = 128  # bytes, generous: lengths, varints, attributes and headers of a record in a batch
 
 
@@ -195,6 +196,17 @@ class Kafka:
             raise OSError(f"{topic} {partition}: {error!r}") from error
         return start[tp], end[tp]
 
+    async def ends(self, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offset of the next record of each topic and partition, by one question. Raises OSError while Kafka is away."""
+        named = {(topic, partition): TopicPartition(self._namespace + topic, partition) for topic, partition in places}
+        reader = await self._reader("bounds")
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                found = await reader.end_offsets([*named.values()])
+        except (TimeoutError, KafkaError) as error:
+            raise OSError(f"ends of topics: {error!r}") from error
+        return {place: found[tp] for place, tp in named.items()}
+
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has, 0 when there is none. Raises OSError while Kafka is away."""
         try:
@@ -220,6 +232,24 @@ class Kafka:
             except (TimeoutError, KafkaError) as error:
                 raise OSError(f"{topic} {partition} at {offset}: {error!r}") from error
         return record if record.offset == offset else None
+
+    async def read_on(self, topic: str, partition: int, offset: int) -> list[Any]:
+        """Some of the records from this offset on, what one fetch brings. Raises OSError while Kafka is away."""
+        start, end = await self.bounds(topic, partition)
+        if not start <= offset < end:
+            return []
+        tp = TopicPartition(self._namespace + topic, partition)
+        async with self._reading:
+            reader = await self._reader("records")
+            try:
+                reader.assign([tp])
+                reader.seek(tp, offset)
+                async with asyncio.timeout(ANSWER_S):
+                    while not (found := await reader.getmany(tp, timeout_ms=FETCH_MS)):
+                        pass
+            except (TimeoutError, KafkaError) as error:
+                raise OSError(f"{topic} {partition} from {offset} on: {error!r}") from error
+        return list(found[tp])
 
     # -- writing
 

@@ -56,6 +56,10 @@ class Log(Protocol):
         """The Record at this offset, None when there is none. Raises OSError while it is away."""
         ...
 
+    async def read_on(self, topic: str, partition: int, offset: int) -> Sequence[Any]:
+        """Some of the Records from this offset on, in order; none where the topic ends or did not begin yet. Raises OSError while it is away."""
+        ...
+
     async def append(self, topic: str, partition: int, groups: Sequence[Sequence[Entry]]) -> None:
         """Append in order; a group never comes apart. Returns once acknowledged; raises OSError when part may be missing."""
         ...
@@ -78,6 +82,10 @@ class Feed(Protocol):
 
     def resume(self, slot: Slot) -> None:
         """Deliver again."""
+        ...
+
+    async def holds(self, slot: Slot) -> bool:
+        """Whether the group says, asked now, that this partition is worked here; False as well when nobody answers in time."""
         ...
 
     async def hint(self, slot: Slot, offset: int) -> None:

@@ -13,10 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from streams.errors import CaravanError
-from streams.handler import DRAIN_S, Handler, Position, Stop, identity
+from streams.claiming import checked
+from streams.handler import DRAIN_S, Handler, Position, Stop
 from streams.log import Feed, Log
-from streams.store import BadData, Claim, Duplicate, Lost, Slot, Store, Unavailable, Work
+from streams.pulse import Pulse
+from streams.reason import Reason
+from streams.store import BadData, Duplicate, Lost, Slot, Store, Unavailable, Work
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ PATIENCE_S = (0.05, 5.0)  # first and longest pause between tries
 HINT_S = 1.0  # between two positions told to Kafka
 DEFER_S = 1.0  # how long a position that passed only records without effect may stay unwritten
 STOPPED_S = 5.0  # how often a stopped partition looks whether it was mended
+GROUP_S = 1.5  # how long one that lost its claim waits for a word of the group before it asks again
+ASKED = 3  # times that it asks before it claims without a word
 
 
 class Reassigned(Exception):
@@ -60,6 +64,8 @@ class Partition:
         self.handler = handler
         self.owner = owner
         self.claimed = asyncio.Event()
+        self.pulse = Pulse()
+        self.reason = Reason(store, slot)
         self._store, self._log, self._feed = store, log, feed
         self._queue: deque[Delivery] = deque()
         self._wake = asyncio.Event()
@@ -76,13 +82,13 @@ class Partition:
         self._committing: asyncio.Task[None] | None = None
         self._deferred: Work | None = None
         self._told = asyncio.Event()
-        self._why: str | None = ""  # perhaps an earlier process left a reason in the store
         self._pause = PATIENCE_S[0]
 
     # -- called by the transport
 
     def offer(self, records: Sequence[Any], generation: int) -> None:
         """Take a batch; pauses the partition while enough of them wait."""
+        self.pulse.arrive(records[-1].offset)
         if not self.claimed.is_set():
             return  # the claim ends with a seek, which delivers them again
         self._queue.append(Delivery(records, generation))
@@ -110,10 +116,31 @@ class Partition:
         due = self.handler.due() if at_rest else None
         return at_rest and (due is None or due > 0)
 
+    # -- for whoever watches
+
+    def owes(self, end: int) -> int | None:
+        """How many records wait here, when the topic goes up to `end`; 0 when it is a claim or something due, None when it is nothing."""
+        if not self.claimed.is_set():
+            return 0
+        if end > self._position.next:
+            return end - self._position.next
+        due = self.handler.due()
+        return 0 if due is not None and due <= 0 else None
+
+    @property
+    def position(self) -> int | None:
+        """The next offset to commit; None without a claim."""
+        return self._position.next if self.claimed.is_set() else None
+
+    def stacks(self) -> str:
+        """Where its tasks stand."""
+        return self.pulse.stacks(self._committing)
+
     # -- the task
 
     async def run(self) -> None:
-        """Own the partition and work it until `leave` or cancellation; passing errors are retried for ever."""
+        """Own the partition and work it until `leave` or cancellation; passing errors, and errors of ours, are retried for ever."""
+        self.pulse.follow()
         teller = asyncio.create_task(self._tell())
         try:
             while not self._leaving:
@@ -125,11 +152,17 @@ class Partition:
                 except Lost as lost:
                     log.info("%s: %s Claiming again.", self._name, lost)
                     await self._retreat()
+                    await self._confirm()
                 except (Unavailable, OSError) as passing:
+                    self.pulse.beat()
                     log.warning("%s: %s Trying again in %.1f s.", self._name, passing, self._pause)
                     await self._retreat()
                 except Stop as stop:
+                    self.pulse.beat()
                     await self._stand_still(stop)
+                except Exception as error:  # noqa: BLE001 - a bug must not end the partition without a word
+                    self.pulse.beat()
+                    await self._puzzle(error)
         finally:
             self.claimed.clear()
             await self._abandon()
@@ -144,46 +177,15 @@ class Partition:
         claim = await self._store.claim(self.slot, self.owner, held, begin)
         if claim.epoch != held:
             self.handler.forget()
-        self._epoch, self._partitions = claim.epoch, claim.partitions
+        self._epoch = claim.epoch
         self._position = self._ahead = Position(claim.next, claim.number, claim.last_id)
-        await self._check(claim)
+        self._partitions = await checked(self._log, self.slot, claim)
         await self.handler.begin(claim)
-        if self._why is not None:
-            await self._store.stopped(self.slot, None)
-            self._why = None
+        await self.reason.claimed()
         self._queue.clear()
         self._generation = await self._feed.seek(self.slot, claim.next)
         self.claimed.set()
         self._feed.resume(self.slot)
-
-    async def _check(self, claim: Claim) -> None:
-        """Never jump: the log must reach up to the position and hold the very record that was processed last."""
-        _, topic, partition = self.slot[1:]
-        count = await self._log.partitions(topic)
-        if claim.partitions is not None and count != claim.partitions:
-            raise Stop(
-                f"{topic} has {count} partitions, it had {claim.partitions} when the position was taken. Keys have moved: "
-                "restore the topic, or drain it and start a new one."
-            )
-        self._partitions = count
-        start, end = await self._log.bounds(topic, partition)
-        if claim.next > end:
-            raise Stop(
-                f"Kafka ends at offset {end} and Postgres has processed up to {claim.next}: the topic was wiped, cut off or "
-                "restored from an older copy. Restore Kafka, or reset both with the same data."
-            )
-        if claim.next < start:
-            raise Stop(
-                f"Kafka begins at offset {start} and the next record to process is {claim.next}: unread records were "
-                "deleted. Restore the topic, or accept the loss by moving the position."
-            )
-        if claim.last_id and claim.next > start:
-            record = await self._log.read(topic, partition, claim.next - 1)
-            if record is not None and identity(record) != claim.last_id:
-                raise Stop(
-                    f"The record at offset {claim.next - 1} is not the one that was processed: this is another topic under "
-                    "the same name. Restore Kafka and Postgres from the same moment."
-                )
 
     async def _consume(self) -> None:
         while True:
@@ -218,6 +220,7 @@ class Partition:
                 await self._committing
             finally:
                 self._committing = None
+            await self.reason.committed()
 
     async def _write_position(self) -> None:
         """Write down a position that passed only records without effect; until then a successor reads them again."""
@@ -226,6 +229,7 @@ class Partition:
             work, self._deferred = self._deferred, None
             self._uncommitted.append(())
             await self._move(work)
+            await self.reason.committed()
 
     async def _commit(self, work: Work) -> None:
         await self._move(work)
@@ -239,6 +243,7 @@ class Partition:
         self._uncommitted.popleft()
         self._position = Position(work.next, work.number, work.last_id)
         self._pause = PATIENCE_S[0]
+        self.pulse.move()
         self._told.set()
 
     async def _redo(self, fault: Exception) -> None:
@@ -381,20 +386,34 @@ class Partition:
         pause, self._pause = self._pause, min(self._pause * 2, PATIENCE_S[1])
         await self._sleep(pause)
 
+    async def _confirm(self) -> None:
+        """After a loss: the group may not have told yet that another one has the partition; a claim now would take it away again."""
+        for _ in range(ASKED):
+            if self._leaving or self._reassigned or await self._feed.holds(self.slot):
+                return
+            await self._sleep(GROUP_S)
+
     async def _abandon(self) -> None:
         if self._committing is not None:
-            with suppress(CaravanError, OSError):
+            with suppress(Exception):  # whatever it was: the next owner does it again
                 async with asyncio.timeout(DRAIN_S):
                     await self._finish()
 
     async def _stand_still(self, stop: Stop) -> None:
         self._forget()
-        if self._why != str(stop):
+        if not self.reason.is_said(str(stop)):
             log.error("%s stopped: %s", self._name, stop)
             with suppress(Unavailable):
-                await self._store.stopped(self.slot, str(stop))
-                self._why = str(stop)
+                await self.reason.say(str(stop))
         await self._sleep(STOPPED_S)
+
+    async def _puzzle(self, error: Exception) -> None:
+        """Tell an error of ours, once with where it comes from, and try again: it may have been a moment's."""
+        another = await self.reason.puzzle(error, was_claimed=self.claimed.is_set())
+        log.error(
+            "%s: %r. Trying again in %.1f s.", self._name, error, self._pause, exc_info=error if another else None
+        )
+        await self._retreat()
 
     async def _sleep(self, seconds: float) -> None:
         self._wake.clear()
@@ -411,7 +430,10 @@ class Partition:
         while True:
             await self._told.wait()
             self._told.clear()
-            await self._feed.hint(self.slot, self._position.next)
+            try:
+                await self._feed.hint(self.slot, self._position.next)
+            except Exception as error:  # noqa: BLE001 - it is for tools alone
+                log.debug("%s: hint: %r", self._name, error)
             await asyncio.sleep(HINT_S)
 
     @property

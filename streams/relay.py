@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from streams.envelope import Signer
 from streams.log import Entry, Log
+from streams.pulse import beat
 from streams.store import Outgoing, Slot, Store, Unavailable
 
 log = logging.getLogger(__name__)
@@ -70,9 +71,7 @@ class Relay:
             self._room.clear()
 
     async def room(self) -> None:
-        """Wait until the backlog is small enough to take more; raises what ended the relay, if anything did."""
-        if self._task is not None and self._task.done():
-            self._task.result()
+        """Wait until the backlog is small enough to take more."""
         await self._room.wait()
 
     async def drain(self, seconds: float) -> None:
@@ -105,9 +104,13 @@ class Relay:
                     await self._woken(None)
                 pause = PATIENCE_S[0]
             except (Unavailable, OSError) as passing:
+                beat()  # a batch that waits for room here is not stuck
                 log.warning("%s/%d: %s; %d events wait", self._topic, self._slot.partition, passing, len(self._queue))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, PATIENCE_S[1])
+            except Exception:  # an error of ours: it may have been a moment's
+                log.exception("%s/%d: %d events wait", self._topic, self._slot.partition, len(self._queue))
+                await asyncio.sleep(PATIENCE_S[1])
 
     async def _leftovers(self) -> bool:
         """Send the next events that an earlier owner committed; whether there may be more."""

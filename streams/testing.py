@@ -227,7 +227,9 @@ class Kit:
         self.broker.deliver()
         while quiet < 3:  # an append made in the last round shows in the next
             await asyncio.sleep(0)
-            for _, _, task in self._tasks:
+            for partition, _, task in self._tasks:
+                if partition.reason.fault is not None:
+                    raise partition.reason.fault
                 if task.done():
                     task.result()
             quiet = quiet + 1 if self._idle() else 0

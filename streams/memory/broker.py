@@ -51,6 +51,11 @@ class MemoryBroker:
         """The record at this offset."""
         return next((record for record in self._topics[topic][partition] if record.offset == offset), None)
 
+    async def read_on(self, topic: str, partition: int, offset: int) -> list[MemoryRecord]:
+        """Some of the records from this offset on."""
+        records = self._topics[topic][partition]
+        return [record for record in records if record.offset >= offset][:DELIVERY]
+
     async def append(self, topic: str, partition: int, groups: Sequence[Sequence[Entry]]) -> None:
         """Append in order."""
         for group in groups:
@@ -83,6 +88,10 @@ class MemoryBroker:
         """Deliver again."""
         self._readers[slot].flowing = True
         asyncio.get_running_loop().call_soon(self._deliver, slot)
+
+    async def holds(self, slot: Slot) -> bool:
+        """There is one reader a slot."""
+        return slot in self._readers
 
     async def hint(self, slot: Slot, offset: int) -> None:
         """Nobody looks at it here."""

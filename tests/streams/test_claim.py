@@ -1,10 +1,8 @@
 """What a claim checks before it goes on: that the store and the log belong together. A difference stops the partition with the mend."""
 
-import asyncio
-
 import pytest
 
-from tests.streams.rig import COMMANDS, EVENTS, Owner, Rig, until
+from tests.streams.rig import COMMANDS, EVENTS, Rig, until
 from tests.streams.tally import A, Add
 
 
@@ -115,13 +113,3 @@ async def test_a_record_compacted_away_before_the_position_is_no_reason_to_stop(
     worked.decider()
     await worked.quiet()
     assert worked.amounts(A) == [1, 2, 3, 4, 5]
-
-
-async def test_an_error_of_ours_ends_the_task_for_all_to_see(rig: Rig) -> None:
-    owner: Owner = rig.decider()
-    await until(owner.partition.claimed.is_set)
-    rig.store.before["commit"].append(ZeroDivisionError("a bug"))
-    rig.send(Add(account=A, amount=5))
-    await asyncio.wait([owner.task])
-    assert isinstance(owner.task.exception(), ZeroDivisionError)
-    rig.owners.remove(owner)
