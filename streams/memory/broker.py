@@ -1,18 +1,20 @@
 """A broker in memory."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from streams.clock import Clock
 from streams.log import Entry
 from streams.loop import Partition
+from streams.memory.feed import DELIVERY, MemoryFeed
 from streams.partitioner import partition_of
 from streams.store import Slot
 
-DELIVERY = 500  # records that the broker hands over at most at once
+_OFFSET = attrgetter("offset")
 
 
 class MemoryRecord(NamedTuple):
@@ -28,13 +30,15 @@ class MemoryRecord(NamedTuple):
 
 
 class MemoryBroker:
-    """Topics in memory; fills the ports Log and Feed for any number of partitions' tasks."""
+    """Topics in memory; fills the port Log, and Feed for one process. Others read by a MemoryFeed of their own."""
 
     def __init__(self, clock: Clock, topics: Mapping[str, int]) -> None:
         """`topics` maps names to partition counts."""
         self._clock = clock
         self._topics = {name: [list[MemoryRecord]() for _ in range(count)] for name, count in topics.items()}
-        self._readers: dict[Slot, _Reader] = {}
+        self.feeds: list[MemoryFeed] = []
+        self._told: dict[tuple[str, int], None] = {}
+        self._feed = MemoryFeed(self)
 
     # -- Log
 
@@ -49,12 +53,12 @@ class MemoryBroker:
 
     async def read(self, topic: str, partition: int, offset: int) -> MemoryRecord | None:
         """The record at this offset."""
-        return next((record for record in self._topics[topic][partition] if record.offset == offset), None)
+        found = self.fetch(topic, partition, offset, 1)
+        return found[0] if found and found[0].offset == offset else None
 
     async def read_on(self, topic: str, partition: int, offset: int) -> list[MemoryRecord]:
         """Some of the records from this offset on."""
-        records = self._topics[topic][partition]
-        return [record for record in records if record.offset >= offset][:DELIVERY]
+        return self.fetch(topic, partition, offset, DELIVERY)
 
     async def append(self, topic: str, partition: int, groups: Sequence[Sequence[Entry]]) -> None:
         """Append in order."""
@@ -71,30 +75,34 @@ class MemoryBroker:
 
     def join(self, slot: Slot, partition: Partition) -> None:
         """Deliver to this partition's task."""
-        self._readers[slot] = _Reader(partition)
+        self._feed.join(slot, partition)
 
     async def seek(self, slot: Slot, offset: int) -> int:
         """Deliver from this offset on."""
-        reader = self._readers[slot]
-        reader.cursor = offset
-        reader.generation += 1
-        return reader.generation
+        return await self._feed.seek(slot, offset)
 
     def pause(self, slot: Slot) -> None:
         """Deliver nothing until `resume`."""
-        self._readers[slot].flowing = False
+        self._feed.pause(slot)
 
     def resume(self, slot: Slot) -> None:
         """Deliver again."""
-        self._readers[slot].flowing = True
-        asyncio.get_running_loop().call_soon(self._deliver, slot)
+        self._feed.resume(slot)
 
     async def holds(self, slot: Slot) -> bool:
         """There is one reader a slot."""
-        return slot in self._readers
+        return await self._feed.holds(slot)
 
     async def hint(self, slot: Slot, offset: int) -> None:
         """Nobody looks at it here."""
+
+    # -- for feeds
+
+    def fetch(self, topic: str, partition: int, offset: int, limit: int) -> list[MemoryRecord]:
+        """The records from this offset on, at most so many."""
+        records = self._topics[topic][partition]
+        begin = bisect_left(records, offset, key=_OFFSET)
+        return records[begin : begin + limit]
 
     # -- for tests
 
@@ -123,28 +131,20 @@ class MemoryBroker:
             MemoryRecord(topic, partition, offset, milliseconds, key, value, tuple(headers))
         )
         with suppress(RuntimeError):  # put there by hand, outside the loop: `deliver` hands it over
-            asyncio.get_running_loop().call_soon(self.deliver)
+            loop = asyncio.get_running_loop()
+            if not self._told:
+                loop.call_soon(self._tell)
+            self._told[topic, partition] = None
         return offset
+
+    def _tell(self) -> None:
+        told, self._told = self._told, {}
+        for feed in self.feeds:
+            for place in told:
+                feed.tell(*place)
 
     def deliver(self) -> None:
         """Hand over what there is."""
-        for slot in self._readers:
-            self._deliver(slot)
-
-    def _deliver(self, slot: Slot) -> None:
-        reader = self._readers[slot]
-        records = self._topics[slot.topic][slot.partition]
-        while reader.flowing:
-            batch = [record for record in records if record.offset >= reader.cursor][:DELIVERY]
-            if not batch:
-                return
-            reader.cursor = batch[-1].offset + 1
-            reader.partition.offer(batch, reader.generation)
-
-
-@dataclass
-class _Reader:
-    partition: Partition
-    cursor: int = 0
-    generation: int = 0
-    flowing: bool = False
+        for feed in self.feeds:
+            for slot in [*feed.readers]:
+                feed.deliver(slot)
