@@ -22,6 +22,7 @@ from api.frame import Frame
 from api.health import RETRY, Health
 from api.live import TAIL, Live
 from api.openapi import Catalogue, document
+from api.parked import add_to
 from api.personal import Blinder
 from api.results import Commands, Refused, on_refused
 from api.routes import Generated
@@ -105,10 +106,10 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     await edge.store.start()
     await edge.health.start()
     try:
-        with told(edge.streams.end):
+        with told(edge.end):
             yield
     finally:
-        edge.streams.end()
+        edge.end()
         await edge.health.stop()
         await edge.log.stop()
         await edge.store.stop()
@@ -128,6 +129,7 @@ def _generated(edge: Edge, catalogue: Catalogue, topics: Mapping[str, Topic]) ->
             if segments:
                 routes.add("GET", place, segments, Live(view, topics[domain]), TAIL)
     routes.add("GET", ("commands",), 1, Commands(edge, sorted(catalogue.commands)))
+    add_to(routes, edge, topics)
     return routes
 
 

@@ -10,6 +10,8 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.errors import MEDIA_TYPE, PROBLEMS
 from api.live import TAIL
+from api.parked_openapi import SCHEMAS as PARKED
+from api.parked_openapi import paths as parked_paths
 from api.results import MAX_WAIT
 from api.sse import MEDIA_TYPE as MEDIA_TYPE_LIVE
 from api.views import Signature
@@ -46,9 +48,9 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
         "info": {"title": "Caravan", "version": _version(), "description": _ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
         "servers": [{"url": "/"}],
         "tags": [{"name": domain} for domain in sorted({*catalogue.commands, *catalogue.views})] + [{"name": "platform"}],
-        "paths": paths | _platform(),
+        "paths": paths | _platform() | parked_paths(),
         "components": {
-            "schemas": components | _SCHEMAS,
+            "schemas": components | _SCHEMAS | PARKED,
             "parameters": _PARAMETERS,
             "responses": {str(status): _problems(status) for status in sorted({s for s, _ in PROBLEMS.values()})},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-DataDir = Annotated[Path, typer.Option("--data-dir", envvar="CARAVAN_DATA_DIR", help="Folder of the instance.")]
+from caravan import cli_parked
+from caravan.options import DEVELOP, HERE, RUN, WORK, DataDir, Json, examples
+
 NewPorts = Annotated[bool, typer.Option("--new-ports", help="Choose other ports for the broker and Postgres.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-HERE = Path(".caravan")
-RUN, WORK, DEVELOP = "Run", "Work with what runs", "Develop"
 
 
 class Clock(StrEnum):
@@ -30,11 +29,6 @@ app = typer.Typer(
     "Where broker and Postgres run elsewhere, set CARAVAN_KAFKA and CARAVAN_POSTGRES. "
     "An error is one line; CARAVAN_DEBUG=1 shows where it comes from.",
 )
-
-
-def examples(*lines: str) -> str:
-    """The foot of a command's help."""
-    return "\n\n".join(("[bold]Examples[/bold]", *lines))
 
 
 def topics_so_far(incomplete: str) -> list[str]:
@@ -283,6 +277,7 @@ def topics(
     catalogue.topics(data_dir, create=create, as_json=as_json)
 
 
+app.add_typer(cli_parked.app, name="parked", rich_help_panel=WORK)
 times = typer.Typer(
     invoke_without_command=True,
     epilog=examples("caravan clock", "caravan clock advance 2d"),

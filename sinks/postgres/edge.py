@@ -1,6 +1,6 @@
 """What the edge needs of Postgres: views and results to read, and two tables of its own.
 
-It acts as the role `<namespace>edge`, which may only read in the schemas of domains. Nothing here takes longer than
+It acts as the role `<namespace>edge`, which in the schemas of domains may only read, and ask something of the owners of parked records. Nothing here takes longer than
 `ANSWER_S`; while Postgres is away every method raises Unavailable, and `alive` tells it within seconds.
 """
 
@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,7 +23,9 @@ from streams.store import BadData, Unavailable
 
 ANSWER_S = 4.5  # how long a request may keep a connection, waiting for one included
 STATEMENT_MS = 4_000
-LEASE_S = 15  # longer than any request works on an Idempotency-Key before it has its answer
+LEASE_S = (
+    1  # for which a repeat is told that its key is in another request's hands; more than an untroubled request takes
+)
 KEEP_H = 48  # how long an Idempotency-Key is remembered
 PROBE_S = 1.0
 _READERS, _WRITERS = 12, 6  # connections
@@ -44,6 +47,7 @@ class Claim(NamedTuple):
 
     `fresh`: the key was unseen. `mine`: this request holds the lease and is to publish `record`. Otherwise it is
     answered already (`partition` and `offset` are set), in another request's hands, or bound to another body (`hash`).
+    A lease may end under its holder: two then publish the same record, which has its effect once.
     """
 
     fresh: bool
@@ -54,6 +58,7 @@ class Claim(NamedTuple):
     record: bytes | None
     partition: int | None
     offset: int | None
+    lease: datetime
 
 
 class _Connection(asyncpg.Connection):
@@ -110,6 +115,13 @@ class EdgeStore:
             await connection.enter(self._namespace + domain)
             yield Reader(connection, domain)
 
+    @asynccontextmanager
+    async def primary(self, domain: str) -> AsyncIterator[Reader]:
+        """A connection to the primary, in the schema of a domain: to ask for something there, and to see it at once."""
+        async with self._connection(self._writers) as connection:
+            await connection.enter(self._namespace + domain)
+            yield Reader(connection, domain)
+
     # -- Idempotency-Keys
 
     async def reserve(
@@ -124,42 +136,48 @@ class EdgeStore:
                 VALUES ($1, $2, $3, $4, $5, $6, $7, now() + $8 * interval '1 s')
                 ON CONFLICT (principal, domain, key) DO UPDATE SET lease = excluded.lease
                     WHERE i.hash = excluded.hash AND i.partition IS NULL AND i.lease <= now()
-                RETURNING command_id = $5 AS fresh, true AS mine, hash, command_id, record_key, record, partition, "offset"
+                RETURNING command_id = $5 AS fresh, true AS mine, hash, command_id, record_key, record, partition, "offset", lease
                 """,
                 *who, digest, command_id, *record, float(LEASE_S),
             )  # fmt: skip
             if row is None:
                 row = await connection.fetchrow(
-                    f"""SELECT false AS fresh, false AS mine, hash, command_id, record_key, record, partition, "offset"
-                    FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3""",
+                    f"""SELECT false AS fresh, false AS mine, hash, command_id, record_key, record, partition, "offset",
+                    lease FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3""",
                     *who,
                 )
         if row is None:  # forgotten between the two statements, by a failed or an aged request: the client tries again
             raise Unavailable("The key was just given up by another request.")
         return Claim(*row.values())
 
-    async def answered(self, who: tuple[str, str, str], partition: int, offset: int) -> None:
-        """Kafka has the command of this key."""
-        await self._edge_execute(
-            'SET partition = $4, "offset" = $5, record = NULL WHERE principal = $1 AND domain = $2 AND key = $3',
-            *who, partition, offset,
-        )  # fmt: skip
+    async def answered(self, who: tuple[str, str, str], partition: int, offset: int) -> tuple[int, int]:
+        """Kafka has the command of this key; what is answered for it from now on, which is where somebody first had it."""
+        async with self._connection(self._writers) as connection:
+            row = await connection.fetchrow(
+                f"""UPDATE {self._edge}.idempotency
+                SET partition = coalesce(partition, $4), "offset" = coalesce("offset", $5), record = NULL
+                WHERE principal = $1 AND domain = $2 AND key = $3 RETURNING partition, "offset"
+                """,
+                *who, partition, offset,
+            )  # fmt: skip
+        return (row["partition"], row["offset"]) if row else (partition, offset)
 
     async def release(self, who: tuple[str, str, str]) -> None:
         """Give up without knowing; the next one with this key publishes the same record."""
-        await self._edge_execute("SET lease = now() WHERE principal = $1 AND domain = $2 AND key = $3", *who)
+        await self._edge_execute(
+            f"UPDATE {self._edge}.idempotency SET lease = now() WHERE principal = $1 AND domain = $2 AND key = $3", *who
+        )
 
-    async def forget(self, who: tuple[str, str, str]) -> None:
-        """Nothing was sent under this key: it is free again."""
-        async with self._connection(self._writers) as connection:
-            await connection.execute(
-                f"DELETE FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3",
-                *who,
-            )
+    async def forget(self, who: tuple[str, str, str], lease: datetime) -> None:
+        """Nothing was sent under this key: it is free again, unless somebody else has taken it on since."""
+        await self._edge_execute(
+            f"DELETE FROM {self._edge}.idempotency WHERE principal = $1 AND domain = $2 AND key = $3 AND lease = $4",
+            *who, lease,
+        )  # fmt: skip
 
-    async def _edge_execute(self, change: str, *args: Any) -> None:
+    async def _edge_execute(self, statement: str, *args: Any) -> None:
         async with self._connection(self._writers) as connection:
-            await connection.execute(f"UPDATE {self._edge}.idempotency {change}", *args)
+            await connection.execute(statement, *args)
 
     # -- keys of subjects
 

@@ -63,7 +63,8 @@ async def migrate_domain(connection: Any, namespace: str, domain: str, schema: s
     await add_result_partitions(connection, schema)
     reader = quoted(schema_of(namespace, EDGE))
     await connection.execute(
-        f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {reader}; GRANT SELECT ON ALL TABLES IN SCHEMA {quoted(schema)} TO {reader}"
+        f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {reader}; GRANT SELECT ON ALL TABLES IN SCHEMA {quoted(schema)} TO {reader}; "
+        f'GRANT INSERT (id, agent, topic, partition, "offset", action, value, by, reason) ON {quoted(schema)}.requests TO {reader}'
     )
     return applied
 

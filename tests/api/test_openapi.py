@@ -44,6 +44,7 @@ async def test_every_route_is_told_with_words_errors_and_security(edge: Caller) 
         f"/v1/lab/{name}" for name in ("slow", "broken", "writes")
     }
     served = {route.path for route in COMMANDS} | views | {"/v1/commands", "/health", "/ready"}
+    served |= {"/v1/parked", "/v1/parked/requests"}
 
     assert {path.partition("/{")[0] for path in spec["paths"]} == served
     for item in spec["paths"].values():
