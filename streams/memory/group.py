@@ -54,17 +54,16 @@ class MemoryGroup:
             told(self.generation, {share for share, owner in self.owners.items() if owner == name})
 
     def _share(self, topic: str, count: int) -> None:
-        shares = [Share(topic, number) for number in range(count)]
+        before = {Share(topic, number): self.owners.pop(Share(topic, number), "") for number in range(count)}
         names = sorted(self._members)
         has: dict[str, list[Share]] = {name: [] for name in names}
-        free = []
-        most = -(-count // len(names)) if names else 0
-        for share in shares:
-            owner = self.owners.pop(share, "")
-            if owner in has and len(has[owner]) < most:
+        least, more = divmod(count, len(names)) if names else (0, 0)
+        for share, owner in before.items():
+            extra = len(has.get(owner, ())) == least
+            if owner in has and len(has[owner]) < least + (more > 0):
                 has[owner].append(share)
-            else:
-                free.append(share)
-        for share in free if names else ():
+                more -= extra
+        kept = {share for mine in has.values() for share in mine}
+        for share in (share for share in before if names and share not in kept):
             has[min(names, key=lambda name: (len(has[name]), name))].append(share)
         self.owners.update({share: name for name, mine in has.items() for share in mine})

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from streams.clock import VirtualClock
 from streams.loop import Partition
 from streams.memory import MemoryBroker, MemoryFeed, MemoryGroup, Share
+from streams.memory.group import Told
 from streams.store import Slot
 
 TOPICS = {"a": 4, "b": 2}
@@ -20,10 +21,14 @@ def test_every_partition_has_one_owner_and_members_have_equal_shares(steps: list
     group = MemoryGroup(TOPICS)
     told: dict[str, tuple[int, Collection[Share]]] = {}
     members: set[str] = set()
+
+    def tell(name: str) -> Told:
+        return lambda generation, shares: told.update({name: (generation, shares)})
+
     for comes, name in steps:
         if comes:
             members.add(name)
-            group.join(name, lambda generation, shares, name=name: told.update({name: (generation, shares)}))
+            group.join(name, tell(name))
         else:
             members.discard(name)
             group.leave(name)
