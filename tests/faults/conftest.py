@@ -21,4 +21,4 @@ async def ground(settings: Settings, tmp_path: Path) -> AsyncIterator[Ground]:
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Takes what this test measured, under the scenarios that it is marked with."""
     marks = request.node.iter_markers("scenario")
-    return Figures(sorted(str(mark.args[0]) for mark in marks), request.node.nodeid)
+    return Figures([str(mark.args[0]) for mark in marks], request.node.nodeid)

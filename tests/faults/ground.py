@@ -16,10 +16,14 @@ from streams.kafka import Kafka
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from tests.acceptance.children import environment
+from tests.checker.check import check
+from tests.checker.history import History
+from tests.checker.model import points
 from tests.faults.accounts import Account, account
 from tests.faults.invariants import broken
 from tests.faults.load import USERS, Load
-from tests.faults.outside import COMMANDS, PARTITIONS, Outside, until
+from tests.faults.observer import observe, watched
+from tests.faults.outside import COMMANDS, PARTITIONS, Outside, settled, until
 from topics.points import POINTS
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +107,8 @@ class Ground:
     def __init__(self, settings: Settings, folder: Path) -> None:
         """Nothing happens before it is entered."""
         self.settings = settings
-        self.load = Load(settings)
+        self.history = History(folder / "history.jsonl")
+        self.load = Load(settings, self.history)
         self.outside = Outside(settings)
         self.workers: list[Worker] = []
         self._folder = folder
@@ -116,6 +121,7 @@ class Ground:
         await self.declare()
         await self._stack.enter_async_context(self.outside)
         await self._stack.enter_async_context(self.load)
+        await self._stack.enter_async_context(watched(self.history, self.outside))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -123,6 +129,7 @@ class Ground:
         for worker in self.workers:
             worker.stop()
         await self._stack.aclose()
+        self.history.close()
 
     async def declare(self) -> None:
         """Make the topics that are missing."""
@@ -130,25 +137,29 @@ class Ground:
         await kafka.declare([POINTS])
         await kafka.stop()
 
-    def start_worker(self, *options: str, code: Path = ROOT) -> Worker:
-        """Another worker."""
-        worker = Worker(self.settings, self._folder / f"worker-{len(self.workers)}.log", code, options)
+    def start_worker(self, *options: str, code: Path = ROOT, settings: Settings | None = None) -> Worker:
+        """Another worker; with `settings` it goes another way to Kafka or Postgres."""
+        log = self._folder / f"worker-{len(self.workers)}.log"
+        worker = Worker(settings or self.settings, log, code, options)
         self.workers.append(worker)
         return worker
 
-    async def worker(self, *options: str) -> Worker:
+    async def worker(self, *options: str, settings: Settings | None = None) -> Worker:
         """Another worker, ready."""
-        worker = self.start_worker(*options)
+        worker = self.start_worker(*options, settings=settings)
         await worker.said("worker ready: points")
         return worker
 
     async def settle(self) -> None:
         """Wait until everything is done."""
-        await until(self.outside.settled, "all is settled")
+        await until(lambda: settled(self.outside), "all is settled")
 
     async def broken(self) -> list[str]:
         """Whatever does not hold."""
-        return await broken(self.outside, dict(self.settings.signing_keys), self.load.acknowledged)
+        keys = dict(self.settings.signing_keys)
+        found = await broken(self.outside, keys, self.load.acknowledged)
+        await observe(self.history, self.outside, keys)
+        return [*found, *check(self.history.seen, points)]
 
     async def account(self) -> Account:
         """What the run came to; asked once all is settled."""

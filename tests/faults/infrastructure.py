@@ -5,9 +5,11 @@ import os
 import shutil
 import signal
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
+
+import psutil
 
 from caravan.infra import Infra, Part
 from caravan.instance import Instance
@@ -48,6 +50,22 @@ class Own:
         # Postgres' children end with it by SIGQUIT only; it is its "immediate" shutdown, which writes nothing.
         os.kill(child.pid, signal.SIGQUIT if self.part.name == "postgres" else signal.SIGKILL)
         child.reap(float("inf"))
+
+    def freeze(self) -> None:
+        """Stop all its processes where they are."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        child = self.part.child
+        assert child is not None
+        process = psutil.Process(child.pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
 
     async def start(self) -> None:
         """Start it again, where it was."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from examples.generate import Line, generate
 from streams.clock import SystemClock, unix_ms
@@ -18,6 +18,7 @@ from streams.log import Entry, NotSent, SendUnknown
 from streams.partitioner import partition_of
 from streams.producer import command_record, signed
 from streams.settings import Settings
+from tests.checker.history import History
 from topics.points import POINTS, AwardPoints
 
 USERS = [f"u{n}" for n in range(1, 41)]
@@ -50,8 +51,9 @@ class Signed(NamedTuple):
 class Load:
     """Publishes commands, each until Kafka has acknowledged it, under one id; so repeats happen when Kafka goes away."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Nothing is connected before the first command."""
+    def __init__(self, settings: Settings, history: History) -> None:
+        """Nothing is connected before the first command; what comes of each is noted in `history`."""
+        self._history = history
         self.signer = Signer(settings.signing_keys)
         self.acknowledged: set[str] = set()
         self.spans: list[tuple[float, float]] = []
@@ -119,15 +121,22 @@ class Load:
     async def _send(self, order: Order) -> str:
         async with self._room:
             command_id, key, value, headers = self.record(order)
+            self._note("sent", command_id, key)
             while True:
                 try:
-                    await self._kafka.publish(TOPIC, key, value, headers)
-                except (NotSent, SendUnknown):
+                    partition, offset = await self._kafka.publish(TOPIC, key, value, headers)
+                except (NotSent, SendUnknown) as error:
                     self.refused += 1
+                    if isinstance(error, SendUnknown):
+                        self._note("unknown", command_id, key)
                     await asyncio.sleep(AGAIN_S)
                 else:
                     self.acknowledged.add(command_id)
+                    self._note("acked", command_id, key, topic=TOPIC, partition=partition, offset=offset)
                     return command_id
+
+    def _note(self, kind: str, command_id: str, key: bytes, **place: Any) -> None:
+        self._history.note(kind, "load", domain=POINTS.domain, key=key.decode(), cmd_id=command_id, **place)
 
     async def _steadily(self, seed: int, going: asyncio.Event) -> None:
         for n in count():

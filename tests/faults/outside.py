@@ -1,15 +1,17 @@
-"""Points seen from outside: the records of its topics and the rows of its schema, and nothing that a worker says."""
+"""A domain seen from outside: the records of its topics and the rows of its schema, and nothing that a worker says."""
 
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Self
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.agent import Decider, agents_of
+from streams.contract import Topic
 from streams.kafka import KafkaUrl
 from streams.settings import Settings
 from topics.points import POINTS
@@ -25,10 +27,11 @@ AWAY = (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError)
 class Outside:
     """Follows both topics from their beginning, and asks Postgres."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, topic: Topic = POINTS) -> None:
         """Nothing is opened before it is entered."""
+        self.topic = topic
         self._settings = settings
-        self._schema = f"{settings.namespace}points"
+        self._schema = f"{settings.namespace}{topic.domain}"
         self._db: Any = None
         self._consumer = AIOKafkaConsumer(
             **KafkaUrl.parse(settings.kafka).client(), auto_offset_reset="none", enable_auto_commit=False
@@ -38,8 +41,8 @@ class Outside:
     async def __aenter__(self) -> Self:
         """Open both."""
         await self._consumer.start()
-        names = (self._settings.namespace + topic for topic in (COMMANDS, EVENTS))
-        self._consumer.assign([TopicPartition(name, n) for name in names for n in PARTITIONS])
+        names = (self._settings.namespace + topic for topic in (self.topic.commands_topic, self.topic.events_topic))
+        self._consumer.assign([TopicPartition(name, n) for name in names for n in range(self.topic.partitions)])
         await self._consumer.seek_to_beginning()
         self._db = await asyncpg.create_pool(
             self._settings.postgres, min_size=0, max_size=6, server_settings={"search_path": f'"{self._schema}"'}
@@ -85,30 +88,53 @@ class Outside:
         """What was read, in the order of offsets."""
         return self._records[topic, partition]
 
+    def all_records(self) -> dict[tuple[str, int], list[Any]]:
+        """What was read by topic and partition."""
+        return dict(self._records)
+
     def last_number(self, partition: int) -> int:
         """The number of the event that came last, 0 before there is one."""
-        found = self._records[EVENTS, partition]
+        found = self._records[self.topic.events_topic, partition]
         return int(json.loads(found[-1].value)["number"]) if found else 0
 
-    async def settled(self) -> bool:
-        """Whether every record was worked and every event is on its topic; False while Kafka or Postgres is away."""
-        try:
-            rows = await self.rows("SELECT topic, partition, next, number FROM offsets")
-            await self.read_on()
-        except AWAY:
-            return False
-        # The positions were read before the ends: where they are equal, nothing came in between.
-        next_of = {(row["topic"], row["partition"]): row["next"] for row in rows}
-        reached = [
-            next_of.get((topic, n), 0) == len(self.records(topic, n))
-            for topic in (COMMANDS, EVENTS)
-            for n in PARTITIONS
-        ]
-        told = [self.last_number(row["partition"]) >= row["number"] for row in rows if row["topic"] == COMMANDS]
-        return all(reached) and all(told)
+    async def standing(self) -> list[Any]:
+        """Where every agent of the domain stands."""
+        return await self.rows("SELECT * FROM offsets")
 
     def _place(self, tp: TopicPartition) -> tuple[str, int]:
         return tp.topic.removeprefix(self._settings.namespace), tp.partition
+
+
+async def settled(*domains: Outside) -> bool:
+    """Whether every record was worked and every event is on its topic; False while Kafka or Postgres is away."""
+    try:
+        standing = [(one, row) for one in domains for row in await one.standing()]
+        for one in domains:
+            await one.read_on()
+    except AWAY:
+        return False
+    # The positions were read before the ends: where they are equal, nothing came in between.
+    next_of = {(one.topic.domain, row["agent"], row["topic"], row["partition"]): row["next"] for one, row in standing}
+    ends = {place: len(found) for one in domains for place, found in one.all_records().items()}
+    reached = [
+        next_of.get((one.topic.domain, agent, *place), 0) == end
+        for one in domains
+        for agent, topic in readers(one.topic.domain)
+        for place, end in ends.items()
+        if place[0] == topic
+    ]
+    told = [
+        one.last_number(row["partition"]) >= row["number"]
+        for one, row in standing
+        if row["topic"] == one.topic.commands_topic
+    ]
+    return all(reached) and all(told)
+
+
+def readers(domain: str) -> Iterator[tuple[str, str]]:
+    """The agents of a domain, each with its topic."""
+    for agent in agents_of(domain):
+        yield agent.name, agent.topic.commands_topic if isinstance(agent, Decider) else agent.source.events_topic
 
 
 async def until(condition: Callable[[], Awaitable[object]], what: str, seconds: float = PATIENCE_S) -> None:

@@ -37,7 +37,7 @@ class Figures:
 
     def __init__(self, scenarios: list[str], test: str) -> None:
         """Of this test, which is marked with these scenarios."""
-        self._scenarios, self._test = scenarios, test
+        self._scenarios, self._test = sorted(scenarios, key=_number), test
 
     def note(self, *, faults: int, commands: int, lost: int, doubled: int, pause_s: float | None = None) -> None:
         """Print them, and add them to the file that CARAVAN_RELIABILITY names.
