@@ -14,16 +14,18 @@ from streams.agent import Decider
 from streams.clock import Clock, bounded
 from streams.contract import Event
 from streams.decision import Case, Decision, Pending, Refuse, Settle, State
-from streams.envelope import Actor, EventEnvelope, Outcome, Signer, Source, body_hash, encode
+from streams.envelope import EventEnvelope, Outcome, Signer, Source, body_hash, encode
 from streams.handler import DRAIN_S, Position, Stop, identity
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import MAX_GROUP, Log
 from streams.records import CommandReader, CommandRecord, EventReader, Unfit
 from streams.relay import Relay
+from streams.restoring import Restoring
+from streams.results import ACCEPTED, actor_name, result_of, settled_of
 from streams.shard import Shard, documents_of, evolved
 from streams.sink import Fact
-from streams.store import BadData, Claim, Outgoing, Result, Settled, Slot, Store, Work
+from streams.store import BadData, Claim, Lost, Outgoing, Result, Slot, Store, Work
 from streams.timing import FIRE, Due, Timers
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,6 @@ BREATH = 128  # commands between two chances for everything else on this loop
 RECENT = 50_000  # ids of committed commands that are remembered, so that quick repeats cost nothing
 GARBAGE = 1000  # records of strangers at the end of the event topic that a claim looks behind
 RECORD = 512  # bytes of a record besides its value, at most
-ACCEPTED = Outcome()
 
 
 class Decided(NamedTuple):
@@ -45,8 +46,18 @@ class Decided(NamedTuple):
 class Deciding:
     """The handler of a decider on one partition."""
 
-    def __init__(self, decider: Decider, slot: Slot, *, store: Store, log: Log, signer: Signer, clock: Clock) -> None:
-        """Nothing is read before `begin`."""
+    def __init__(
+        self,
+        decider: Decider,
+        slot: Slot,
+        *,
+        store: Store,
+        log: Log,
+        signer: Signer,
+        clock: Clock,
+        from_nothing: bool = False,
+    ) -> None:
+        """Nothing is read before `begin`. With `from_nothing` an empty store is built from the events that there are."""
         self.decider, self.slot = decider, slot
         self.shard = Shard(decider.table, slot.partition, decider.timer)
         self.timers = Timers(decider, slot, store=store, clock=clock)
@@ -54,6 +65,9 @@ class Deciding:
         self._store, self._log, self._clock = store, log, clock
         self._reader = CommandReader(decider.topic, slot.partition, signer, clock)
         self._told = EventReader(decider.topic, slot.partition, signer)
+        self._restoring = Restoring(decider, slot, self.shard, store=store, log=log, signer=signer)
+        self._from_nothing = from_nothing
+        self._reread = self._at = 0  # commands below were sent before a restore; where reading stands
         self._epoch = -1
         self._holds = Holds(store, slot)
         self._recent: dict[UUID, None] = {}
@@ -62,11 +76,11 @@ class Deciding:
     # -- the loop's protocol
 
     async def begin(self, claim: Claim) -> None:
-        """Send what an earlier owner left unsent; raises Stop when Kafka has events that Postgres does not know."""
+        """Send what an earlier owner left unsent. Where Kafka has events that Postgres does not know they are taken over first, or Stop says why not."""
         if claim.epoch == self._epoch:
             return
         await self._check(claim)
-        self._epoch = claim.epoch
+        self._epoch, self._at = claim.epoch, claim.next
         self._holds.begin(claim)
         await self.timers.begin()
         self.relay.start(claim.epoch, claim.relayed)
@@ -75,8 +89,9 @@ class Deciding:
         """Decide a batch, or what is due."""
         await self.relay.room()
         self.shard.trim()
+        careful = careful or at.next < self._reread
         if records:
-            self._fired = {}
+            self._fired, self._at = {}, records[-1].offset + 1
             work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
             commands = await self._fresh(await self._read(records, work), work, careful)
         else:
@@ -98,8 +113,8 @@ class Deciding:
         return work
 
     def due(self) -> float | None:
-        """Seconds until a timer runs out."""
-        return self.timers.wait()
+        """Seconds until a timer runs out; after a restore what was sent before it comes first."""
+        return self.timers.wait() if self._at >= self._reread else None
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
         """Park a record, or else the timer, whose rows the store refuses."""
@@ -141,7 +156,7 @@ class Deciding:
     # -- its steps
 
     async def _check(self, claim: Claim) -> None:
-        """Events that Kafka has and Postgres does not know would be decided a second time."""
+        """Events that Kafka has and Postgres does not know would be decided a second time; raises Lost once it knows them."""
         topic, partition = self.decider.topic.events_topic, self.slot.partition
         start, end = await self._log.bounds(topic, partition)
         if end == start and claim.relayed > 0:
@@ -151,10 +166,14 @@ class Deciding:
             )
         number = await self._last_number(max(start, end - GARBAGE), end)
         if number > claim.number:
-            raise Stop(
-                f"{topic} goes up to number {number} and Postgres knows {claim.number}: Postgres was wiped or restored from an older "
-                "copy. Restore the newer Postgres, or reset both."
-            )
+            if claim.number == 0 and not self._from_nothing:
+                raise Stop(
+                    f"{topic} goes up to number {number} and Postgres knows none of it: Postgres was wiped, or CARAVAN_POSTGRES names "
+                    "another one. Restore a backup; or build it anew from all events with CARAVAN_EMPTY_POSTGRES=rebuild; or reset both."
+                )
+            self._reread = (await self._log.bounds(self.slot.topic, partition))[1]
+            taken = await self._restoring.close(claim, number)
+            raise Lost(f"Postgres was {taken} events behind {topic}.")  # the claim is of another time now
 
     async def _last_number(self, start: int, end: int) -> int:
         """The number of the last event of ours; whatever others put behind it is stepped over."""
@@ -244,7 +263,7 @@ class Deciding:
         work.outbox.extend(outgoing)
         work.results.append(_result(command, facts, decided.outcome))
         if decided.outcome.settles is not None:
-            work.settled.append(_settled(decided.outcome))
+            work.settled.append(settled_of(decided.outcome))
 
     def _judge(self, command: CommandRecord, states: Any, now: datetime) -> Decided:
         if not command.message.may_be_issued_by(command.envelope.actor):
@@ -277,11 +296,6 @@ class Deciding:
 
 class TooLarge(ValueError):
     """The events of one command do not fit into one record batch."""
-
-
-def actor_name(actor: Actor) -> str:
-    """How an actor is written in a result: `user:u1`."""
-    return f"{actor.type}:{actor.id}"
 
 
 def _decided(decision: Decision) -> Decided:
@@ -349,29 +363,7 @@ def _outgoing(
 
 
 def _result(command: CommandRecord, facts: Sequence[Fact], outcome: Outcome) -> Result:
-    envelope = command.envelope
-    own = ACCEPTED if outcome.settles is not None else outcome
-    events = ",".join(f'["{fact.event_id}","{fact.event.wire_name}"]' for fact in facts)
-    return Result(
-        envelope.command_id,
-        own.status,
-        own.code,
-        _details(own),
-        f"[{events}]",
-        body_hash(envelope.payload),
-        actor_name(envelope.actor),
-        command.record.partition,
-        command.record.offset,
-    )
-
-
-def _settled(outcome: Outcome) -> Settled:
-    assert outcome.settles is not None
-    return Settled(outcome.settles, outcome.status, outcome.code, _details(outcome))
-
-
-def _details(outcome: Outcome) -> str | None:
-    """What a result keeps of a refusal: the HTTP status and the details for the caller."""
-    if outcome.http is None:
-        return None
-    return encode({"status": outcome.http, "details": outcome.details or {}}).decode()
+    envelope, record = command.envelope, command.record
+    source = Source(record.partition, record.offset, body_hash(envelope.payload))
+    events = ((fact.event_id, fact.event.wire_name) for fact in facts)
+    return result_of(envelope.command_id, outcome, events, envelope.actor, source)

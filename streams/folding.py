@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from streams.agent import Decider
-from streams.contract import Event
 from streams.envelope import Signer
 from streams.following import BREATH, unseen
 from streams.handler import Position, identity
@@ -39,13 +38,12 @@ class Folding:
         self.shard.trim()
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
         events = await unseen(self._reader, records, work)
-        await self._load(events)
+        await load(self.decider, self.shard, self._store, self.slot, events)
         waiting = await self._holds.waiting({event.record.key for event in events})
         for n, event in enumerate(self._holds.passing(events, waiting, work)):
             if n % BREATH == 0:
                 await asyncio.sleep(0)
-            if event.message is not None:
-                self._run(event, event.message, work)
+            self._run(event, work)
         work.states, work.timers = self.shard.take(), self.shard.take_timers()
         return work
 
@@ -73,23 +71,32 @@ class Folding:
         """Give the memory back."""
         self.shard.close()
 
-    async def _load(self, events: list[EventRecord]) -> None:
-        wanted = documents_of(self.decider.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
-        if missing := self.shard.missing(wanted):
-            self.shard.fill(missing, await self._store.load(self.slot, missing))
-
-    def _run(self, event: EventRecord, message: Event, work: Work) -> None:
-        envelope, decider = event.envelope, self.decider
-        key = envelope.aggregate_id
+    def _run(self, event: EventRecord, work: Work) -> None:
         try:
-            states = self.shard.states(key, decider.reads(message))
-            changed = evolved(decider.evolve, states, message)
-            dues = self.shard.dues(key, changed)
-            rows = [(row.__rows__, row) for row in decider.project(fact_of(envelope, message), states)]
+            fold(self.decider, self.shard, event, work)
         except Exception as error:  # noqa: BLE001 - rules may raise anything
             self._holds.park(work, event.record, "rule_failed", words_of(error))
-            return
-        self.shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
-        self.shard.set(dues)
-        for kind, row in rows:
-            work.rows.setdefault(kind, []).append(row)
+
+
+async def load(decider: Decider, shard: Shard, store: Store, slot: Slot, events: Sequence[EventRecord]) -> None:
+    """Have the documents of these events in memory."""
+    wanted = documents_of(decider.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
+    if missing := shard.missing(wanted):
+        shard.fill(missing, await store.load(slot, missing))
+
+
+def fold(decider: Decider, shard: Shard, event: EventRecord, work: Work) -> None:
+    """Fold one event into documents and rows. Whatever the rules raise leaves both as they were."""
+    envelope, message = event.envelope, event.message
+    if message is None:
+        return
+    key = envelope.aggregate_id
+    states = shard.states(key, decider.reads(message))
+    changed = evolved(decider.evolve, states, message)
+    dues = shard.dues(key, changed)
+    rows = [(row.__rows__, row) for row in decider.project(fact_of(envelope, message), states)]
+    # nothing below this line raises
+    shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
+    shard.set(dues)
+    for kind, row in rows:
+        work.rows.setdefault(kind, []).append(row)
