@@ -114,8 +114,9 @@ class Restoring:
             self._fold(event, work)
         for _, told in groupby(events, key=lambda event: event.envelope.command_id):
             _tell([*told], work)
-        # These commands are read again and dropped then, which counts them as repeats; they are none.
+        # These commands are read again and dropped then, which counts them as repeats; they are none. The others were parked, and have been run since.
         work.duplicates = -sum(result.offset >= claim.next for result in work.results)
+        work.unparked = [result.offset for result in work.results if result.offset < claim.next]
         work.states, work.timers = self._shard.take(), self._shard.take_timers()
         try:
             await self._store.commit(self._slot, claim.epoch, work)

@@ -14,7 +14,8 @@ class Settings:
 
     `kafka` is `kafka://[user:password@]host:port[,host:port][?security=...&mechanism=...&cafile=...]`, `postgres` a
     DSN, `postgres_read` the DSN for views (default: `postgres`), `namespace` a prefix of topics, groups, roles and schemas,
-    `signing_keys` the platform's (id, secret) pairs of which the first signs.
+    `signing_keys` the platform's (id, secret) pairs of which the first signs, `empty_postgres` what a worker does that finds events and a Postgres
+    that knows none of them.
     """
 
     kafka: str
@@ -27,6 +28,7 @@ class Settings:
     profile: str = "development"
     clock: str = "system"
     data_dir: str = ".caravan"
+    empty_postgres: str = "stop"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -42,6 +44,7 @@ class Settings:
             profile=env.get("CARAVAN_PROFILE", "development"),
             clock=env.get("CARAVAN_CLOCK", "system"),
             data_dir=env.get("CARAVAN_DATA_DIR", ".caravan"),
+            empty_postgres=env.get("CARAVAN_EMPTY_POSTGRES", "stop"),
         )
         settings._check()
         return settings
@@ -55,6 +58,8 @@ class Settings:
             raise SettingsError("CARAVAN_PROFILE is development or production.")
         if self.clock not in ("system", "virtual"):
             raise SettingsError("CARAVAN_CLOCK is system or virtual.")
+        if self.empty_postgres not in ("stop", "rebuild"):
+            raise SettingsError("CARAVAN_EMPTY_POSTGRES is stop or rebuild.")
         if self.profile == "production" and self.clock == "virtual":
             raise SettingsError("CARAVAN_CLOCK=virtual is not for production; unset one of the two.")
         if self.profile == "production" and not self.jwt_public_key:

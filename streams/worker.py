@@ -117,8 +117,7 @@ class Worker:
     def _partition(self, agent: Agent, app: App, slot: Slot) -> Partition:
         handler: Handler
         if isinstance(agent, Decider):
-            handler = Deciding(agent, slot, store=self.store, log=self.log, signer=self._signer, clock=self._clock)
-            return self._open(slot, handler, app, "earliest")
+            return self._open(slot, self._deciding(agent, slot), app, "earliest")
         if isinstance(agent, Effect):
             adapter = self._adapters[agent]
             handler = Effecting(
@@ -129,6 +128,10 @@ class Worker:
         else:
             handler = Acting(agent, slot, store=self.store, log=self.log, signer=self._signer)
         return self._open(slot, handler, app, agent.start)
+
+    def _deciding(self, decider: Decider, slot: Slot) -> Deciding:
+        ports: Any = {"store": self.store, "log": self.log, "signer": self._signer, "clock": self._clock}
+        return Deciding(decider, slot, **ports, from_nothing=self.settings.empty_postgres == "rebuild")
 
     def _open(
         self, slot: Slot, handler: Handler, app: App, start: Literal["earliest", "now"] = "earliest"

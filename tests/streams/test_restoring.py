@@ -15,13 +15,14 @@ from streams.agent import Agent, Decider, agents_of
 from streams.contract import Command
 from streams.deciding import Deciding
 from streams.envelope import EventEnvelope
-from streams.handler import Handler
+from streams.handler import Handler, identity
+from streams.holds import parked
 from streams.memory import broker
 from streams.store import Lost, Slot, Unavailable
 from streams.testing import Kit
 from tests.faults.load import orders
 from tests.streams import alarms
-from tests.streams.rig import EVENTS, Rig, until
+from tests.streams.rig import COMMANDS, EVENTS, Rig, until
 from tests.streams.tally import ECHO, A, Add, B, account, decider
 
 HOUR = timedelta(hours=1)
@@ -299,6 +300,28 @@ async def test_what_strangers_and_the_relay_put_between_is_stepped_over(behind: 
     await until(lambda: behind.place().next == 10)
 
     assert behind.totals() == {A: 9, B: 8}
+
+
+async def test_what_was_parked_in_the_copy_and_was_run_since_is_parked_no_more(rig: Rig) -> None:
+    owner = rig.decider()
+    rig.send(Add(account=A, amount=1))
+    await rig.quiet()
+    kept = deepcopy(rig.memory.schemas)
+    ids = [rig.send(Add(account=key, amount=1)) for key in (B, A)]
+    await rig.quiet()
+    await owner.leave()
+    record = rig.broker.records(COMMANDS)[1]
+    (place,) = kept["tally"].places.values()
+    place.next, place.last_id = 2, identity(record)
+    kept["tally"].parked[owner.partition.slot, 1] = parked(record, "rule_failed", "…", holds=True, command_id=ids[0])
+    rig.memory.schemas = kept
+    rig.decider()
+    rig.send(Add(account=B, amount=1))
+    await until(lambda: rig.place().next == 4)
+
+    assert rig.parked() == []
+    assert rig.totals() == {A: 2, B: 2}
+    assert rig.place().duplicates == 0
 
 
 async def stopped(rig: Rig, agent: Decider | None = None) -> str:
