@@ -47,7 +47,7 @@ class Issue:
         self._edge.health.demand_postgres()
         receipt = await self._taken(request, command, actor)
         if seconds := patience(request):
-            return await follow(self._edge, receipt, seconds)
+            return await follow(self._edge, request, receipt, seconds)
         return accepted(self._edge, receipt)
 
     def _checked(self, actor: Actor, parsed: Any, raw: bytes) -> Command:
@@ -114,9 +114,7 @@ class Issue:
             if held is not None:
                 await held.failed(sent=None)
             raise self._unknown(command_id, held) from None
-        if held is not None:
-            await held.answered(place)
-        return place
+        return place if held is None else await held.answered(place)
 
     def _unknown(self, command_id: UUID, held: Reservation | None) -> Problem:
         advice = (

@@ -39,6 +39,16 @@ class Edge:
     health: Health
     streams: Streams
 
+    def end(self) -> None:
+        """The process ends: streams end, and who waits for something is answered with what there is."""
+        self.streams.end()
+        self.store.moves.unheard()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the process was told to end."""
+        return self.streams.ended.is_set()
+
     def token(self, receipt: Receipt) -> str:
         """The token of a receipt."""
         return self.tokens.write(receipt.domain, receipt.partition, receipt.offset, receipt.command_id, receipt.issuer)

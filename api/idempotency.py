@@ -1,7 +1,8 @@
 """Idempotency-Keys: the same key and body is the same command, whichever replica is asked and whenever an edge crashed.
 
-Before it publishes, a request writes down the signed record under (principal, domain, key) with a lease. A repeat either
-finds where Kafka has it, or publishes that very record again once the lease is over; the decider's inbox drops the double.
+Before it publishes, a request writes down its record under (principal, domain, key) with a lease. A repeat either finds where
+Kafka has it, or publishes that very record again once the lease is over; the decider's inbox drops the double. So the lease is no
+lock: it is short, spares doubles while all goes well, and whoever abandons a key holds up its repeats for no longer.
 """
 
 import logging
@@ -61,18 +62,19 @@ class Reservation:
             return None
         return self.claim.partition, self.claim.offset
 
-    async def answered(self, place: tuple[int, int]) -> None:
-        """Kafka has it now. If this cannot be written down, a repeat publishes the same record again: no harm."""
+    async def answered(self, place: tuple[int, int]) -> tuple[int, int]:
+        """Kafka has it there; where all answers say that it is. If this cannot be written down, a repeat publishes the same record again."""
         try:
-            await self.store.answered(self.who, *place)
+            return await self.store.answered(self.who, *place)
         except Unavailable as error:
             log.warning("Idempotency-Key left unanswered: %s", error)
+            return place
 
     async def failed(self, *, sent: bool | None) -> None:
         """Publishing failed: surely not sent (`sent` False) frees an unseen key; else a repeat may try at once."""
         try:
             if sent is False and self.claim.fresh:
-                await self.store.forget(self.who)
+                await self.store.forget(self.who, self.claim.lease)
             else:
                 await self.store.release(self.who)
         except Unavailable as error:

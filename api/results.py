@@ -138,10 +138,10 @@ def patience(request: Request) -> int:
     return 0
 
 
-async def follow(edge: Edge, receipt: Receipt, seconds: int) -> Response:
+async def follow(edge: Edge, request: Request, receipt: Receipt, seconds: int) -> Response:
     """Wait for the result: 200, the refusal, or 202 when it does not come in time."""
     applied = {"Preference-Applied": f"wait={seconds}"}
-    found = await _awaited(edge, receipt, seconds)
+    found = await _awaited(edge, request, receipt, seconds)
     if found is None or found.status in ("pending", "parked"):
         return accepted(edge, receipt, applied, **({"status": found.status} if found else {}))
     body = told(edge, receipt.domain, receipt.command_id, found, receipt.issuer)
@@ -151,8 +151,11 @@ async def follow(edge: Edge, receipt: Receipt, seconds: int) -> Response:
     raise Refused(found, body | {"status_url": url}, applied)
 
 
-async def _awaited(edge: Edge, receipt: Receipt, seconds: int) -> Outcome | None:
-    """The final outcome, or what is known after that time. The command is in Kafka, so losing Postgres is no error."""
+async def _awaited(edge: Edge, request: Request, receipt: Receipt, seconds: int) -> Outcome | None:
+    """The final outcome, or what is known when the time is over, the process ends or nobody waits any more.
+
+    The command is in Kafka, so losing Postgres is no error.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     found = None
@@ -164,9 +167,11 @@ async def _awaited(edge: Edge, receipt: Receipt, seconds: int) -> Outcome | None
             except Unavailable:
                 found = None
             left = deadline - loop.time()
-            if (found is not None and found.final) or left <= 0:
+            if (found is not None and found.final) or left <= 0 or edge.ending:
                 return found
             await watch.next(min(left, REREAD_S))
+            if await request.is_disconnected():
+                return None
 
 
 class Refused(Exception):  # an answer, not a fault

@@ -1,6 +1,8 @@
 """Server-sent events: the format, and an answer that goes on until its client, its time or the process ends."""
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 
@@ -11,9 +13,11 @@ from api.errors import Problem
 from api.health import RETRY
 
 MAX_STREAMS = 1000  # in one process
+MAX_OF_CALLER = 50  # of these; all Guests together may have half of them
 READERS = 4  # connections to Postgres that all streams together may use at a time
 BEAT = b": \n\n"  # a comment, so that proxies see life
 RETRY_MS = 1000  # after which a client comes back
+LATEST_MS = 3000  # after which, at most, one whose process has ended comes back: not all at the same moment
 _LAST_S = 1.0  # for the last words to a client that does not read
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -31,21 +35,32 @@ class Streams:
     def __init__(self, most: int = MAX_STREAMS) -> None:
         """None is open."""
         self.most, self.open = most, 0
+        self._of = Counter[str]()
         self.reading = asyncio.Semaphore(READERS)
         self.ended = asyncio.Event()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for one stream; raises `too_many_streams`, and `not_ready` once the process ends."""
+    def place(self, caller: str | None) -> Iterator[None]:
+        """A place for one stream of a caller, None for Guests.
+
+        Raises `too_many_streams`, `too_many_streams_of_caller`, and `not_ready` once the process ends.
+        """
         if self.ended.is_set():
             raise Problem("not_ready", "This process is about to end.", headers=RETRY)
         if self.open >= self.most:
             raise Problem("too_many_streams", headers=RETRY)
+        name = caller or ""
+        if self._of[name] >= (MAX_OF_CALLER if caller else max(1, self.most // 2)):
+            raise Problem("too_many_streams_of_caller", headers=RETRY)
         self.open += 1
+        self._of[name] += 1
         try:
             yield
         finally:
             self.open -= 1
+            self._of[name] -= 1
+            if not self._of[name]:
+                del self._of[name]
 
     def end(self) -> None:
         """End them all, since a server waits for its open answers."""
@@ -83,7 +98,13 @@ class EventStream(Response):
             if not left:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_S):
-                        await send({"type": "http.response.body", "body": b""})
+                        await send({"type": "http.response.body", "body": self._last_words()})
+
+    def _last_words(self) -> bytes:
+        if not self._streams.ended.is_set():
+            return b""
+        after = random.randint(RETRY_MS // 2, LATEST_MS)  # noqa: S311 - it only spreads them
+        return b"retry: %d\n: this process ends, come back\n\n" % after
 
     async def _write(self, send: Send) -> None:
         async with aclosing(self._events) as events:

@@ -143,7 +143,7 @@ class View:
                         raise Problem("parked")
                     if stand.next > token.offset:
                         return await read(db)
-                if (left := deadline - loop.time()) <= 0:
+                if (left := deadline - loop.time()) <= 0 or self.edge.ending:
                     raise Problem("not_yet_applied", headers=RETRY)
                 await watch.next(min(left, REREAD_S))
 

@@ -23,6 +23,7 @@ from streams.store import BadData, Unavailable
 
 ANSWER_S = 4.5  # how long a request may keep a connection, waiting for one included
 STATEMENT_MS = 4_000
+CHECK_MS = 500  # between two looks of a running statement whether we are still there
 LEASE_S = (
     1  # for which a repeat is told that its key is in another request's hands; more than an untroubled request takes
 )
@@ -208,6 +209,8 @@ class EdgeStore:
         async def keep(_: Any) -> None:
             """Spare the round trip of a reset: only this class uses the connections."""
 
+        # A query whose connection was given up, since its client has left, ends in Postgres as well.
+        checked = {"client_connection_check_interval": str(CHECK_MS)}
         return await asyncpg.create_pool(
             dsn,
             min_size=0,
@@ -215,7 +218,7 @@ class EdgeStore:
             timeout=ANSWER_S,
             reset=keep,
             connection_class=_Connection,
-            server_settings={"statement_timeout": str(STATEMENT_MS), **self._settings(), **settings},
+            server_settings={"statement_timeout": str(STATEMENT_MS), **checked, **self._settings(), **settings},
         )
 
     def _settings(self) -> dict[str, str]:

@@ -35,6 +35,7 @@ class Listener:
         self.status, self.headers = 0, dict[str, str]()
         self.beats = 0
         self.text = ""
+        self.heard = ""
         self.over = False
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
         self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
@@ -73,6 +74,7 @@ class Listener:
         while "\n\n" not in self.text:
             message = await self._incoming.get()
             self.text += message["body"].decode()
+            self.heard += message["body"].decode()
             if not message.get("more_body"):
                 self.over = True
                 raise EOFError

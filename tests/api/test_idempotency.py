@@ -172,6 +172,66 @@ async def test_a_crashed_edge_blocks_its_key_only_until_its_lease_ends(edge: Cal
     assert len(set(await _ids(edge))) == 1
 
 
+async def _held(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None, *, sends: bool
+) -> tuple[asyncio.Event, asyncio.Event]:
+    """The next publish waits, once it is there or before, and then ends in this error or well: it has begun; let it go on."""
+    real, begun, go = Kafka.publish, asyncio.Event(), asyncio.Event()
+
+    async def once(self: Kafka, *record: Any) -> tuple[int, int]:
+        monkeypatch.setattr(Kafka, "publish", real)
+        place = await real(self, *record) if sends else None
+        begun.set()
+        await go.wait()
+        if error is not None:
+            raise error
+        return place or await real(self, *record)
+
+    monkeypatch.setattr(Kafka, "publish", once)
+    return begun, go
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_two_that_publish_the_same_record_give_the_same_answer(
+    edge: Caller, monkeypatch: pytest.MonkeyPatch, sends: bool
+) -> None:
+    """One is slow and its lease ends; the second takes the key on. Whoever is first at the row, all say the same."""
+    begun, go = await _held(monkeypatch, None, sends=sends)
+    slow = asyncio.create_task(edge.post(AWARD, BODY, ROOT, KEY))
+    await begun.wait()
+    await edge.sql("UPDATE idempotency SET lease = now() + interval '1 h'", domain="edge")
+    assert (await edge.post(AWARD, BODY, ROOT, KEY)).json()["code"] == "in_progress"
+    await edge.sql("UPDATE idempotency SET lease = now()", domain="edge")
+    second = await edge.post(AWARD, BODY, ROOT, KEY)
+    go.set()
+    first, third = await slow, await edge.post(AWARD, BODY, ROOT, KEY)
+
+    assert [answer.status_code for answer in (first, second, third)] == [202] * 3
+    assert first.json() == second.json() == third.json()
+    ids = await _ids(edge)
+    assert len(ids) == 2
+    assert set(ids) == {first.json()["command_id"]}
+
+
+async def test_a_key_that_another_request_has_taken_on_is_not_freed(
+    edge: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though this one sent nothing: the other one did."""
+    begun, go = await _held(monkeypatch, NotSent("away"), sends=False)
+    slow = asyncio.create_task(edge.post(AWARD, BODY, ROOT, KEY))
+    await begun.wait()
+    await edge.sql("UPDATE idempotency SET lease = now()", domain="edge")
+    await _publishing(monkeypatch, SendUnknown("no answer"), sends=True)
+    second = await edge.post(AWARD, BODY, ROOT, KEY)
+    go.set()
+    first = await slow
+    other, third = await edge.post(AWARD, {**BODY, "amount": 6}, ROOT, KEY), await edge.post(AWARD, BODY, ROOT, KEY)
+
+    assert (first.json()["code"], second.json()["code"]) == ("kafka_unavailable", "outcome_unknown")
+    assert other.json()["code"] == "idempotency_key_reused"
+    assert (third.status_code, third.json()["command_id"]) == (202, second.json()["command_id"])
+
+
 async def test_old_keys_are_forgotten(edge: Caller) -> None:
     """After 48 hours, not before; whenever an edge starts and every hour."""
     for key in ("old", "young"):
@@ -195,7 +255,7 @@ async def test_a_command_stays_accepted_when_its_answer_cannot_be_written_down(
 
     real = EdgeStore.answered
 
-    async def lost(self: EdgeStore, who: tuple[str, str, str], *place: int) -> None:
+    async def lost(self: EdgeStore, who: tuple[str, str, str], *_place: int) -> tuple[int, int]:
         monkeypatch.setattr(EdgeStore, "answered", real)
         await self.release(who)  # as if the lease were over
         raise Unavailable("gone")
