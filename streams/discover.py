@@ -14,6 +14,7 @@ from typing import Any
 
 from streams.contract import Topic
 from streams.errors import ContractError
+from streams.sink import Rows
 
 
 def domains() -> list[str]:
@@ -41,6 +42,20 @@ def views(domain: str) -> dict[str, Callable[..., Any]]:
     return own
 
 
+def checks(domain: str) -> dict[str, Callable[..., Any]]:
+    """The audit's checks of a domain's own by name: the functions of its `audit.py` that `@check` declares."""
+    module = stage(domain, "audit")
+    functions = inspect.getmembers(module, inspect.iscoroutinefunction) if module else []
+    return {name: function for name, function in functions if hasattr(function, "__mend__")}
+
+
+def rows(domain: str) -> list[Rows]:
+    """The tables that the rows of a domain's `sink.py` go to."""
+    module = stage(domain, "sink")
+    kinds = (getattr(value, "__rows__", None) for value in vars(module).values()) if module else ()
+    return [kind for kind in kinds if isinstance(kind, Rows)]
+
+
 def routes(domain: str) -> ModuleType | None:
     """The domain's own `api.py`, where HTTP needs more than the generated routes."""
     return stage(domain, "api")
@@ -58,7 +73,7 @@ def migrations(domain: str) -> list[tuple[str, str]]:
 
 
 def stage(domain: str, name: str) -> ModuleType | None:
-    """A stage of a domain (`agent`, `view`, `api`) as a module, None where the domain has none."""
+    """A stage of a domain (`agent`, `view`, `api`, `audit`) as a module, None where the domain has none."""
     name = f"agents.{domain}.{name}"
     if find_spec(f"agents.{domain}") is None or find_spec(name) is None:
         return None

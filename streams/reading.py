@@ -37,8 +37,9 @@ class Found(NamedTuple):
 class Reader:
     """Use it with `async with`. Every method raises CaravanError while Kafka is away."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet."""
+    def __init__(self, settings: Settings, wait_ms: int = POLL_MS) -> None:
+        """Connects to nothing yet. Who goes from partition to partition waits for a fetch under way each time: give a short `wait_ms` then."""
+        self._wait_ms = wait_ms
         self._url, self._namespace = KafkaUrl.parse(settings.kafka), settings.namespace
         self._kafka = Kafka(settings)
         self._consumer: Any = None
@@ -46,7 +47,7 @@ class Reader:
     async def __aenter__(self) -> Self:
         """Connect."""
         client = self._url.client()
-        self._consumer = AIOKafkaConsumer(**client, enable_auto_commit=False, fetch_max_wait_ms=POLL_MS)
+        self._consumer = AIOKafkaConsumer(**client, enable_auto_commit=False, fetch_max_wait_ms=self._wait_ms)
         try:
             await answered(self._url, self._consumer.start())
         except BaseException:
@@ -108,6 +109,15 @@ class Reader:
         """The records of one partition from an offset to the end as it is now."""
         async for found in self.follow({place: start}, live=False):
             yield found.record
+
+    async def batches(self, place: Place, start: int, end: int) -> AsyncIterator[list[Any]]:
+        """The records of one partition from an offset up to another, as they are fetched: for whoever reads many."""
+        self._begin({place: start})
+        while start < end:
+            records = [record for _, record in await self._fetched([place])]
+            start = records[-1].offset + 1 if records else start
+            if kept := [record for record in records if record.offset < end]:
+                yield kept
 
     async def read(self, place: Place, offset: int) -> Any | None:
         """The record at this offset, None when it is not there any more or not yet."""
