@@ -89,7 +89,7 @@ class Client:
                 return _answer(response, sent=token is not None)
             told = response.told()
         if told["status"] == "parked":
-            return Answer("failed", "parked", "an operator has to look at it", command_id)
+            return Answer("failed", "parked", "an operator has to look at it: caravan parked list", command_id)
         if told["status"] == "accepted":
             return Answer("accepted", None, "", command_id)
         return Answer("rejected", told["code"] or "rejected", "", command_id)

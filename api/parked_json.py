@@ -9,17 +9,18 @@ from sinks.postgres.parked import FOLLOWER, Line, Record, Request
 from streams.envelope import Actor
 from streams.inspection import decoded
 
-_NEVER = "It was never accepted and holds nothing back."
-_AGAIN = "then redrive it, and those that wait behind it follow in their order; or skip it"
+_NEVER = "It was never accepted, and holds nothing back."
+_BEHIND = "What waits behind it follows in its order."
+_OR = f"or edit what the record says; or skip it. {_BEHIND}"
 ADVICE = {
-    "rule_failed": f"The domain's code raised: mend it and restart the workers, or edit what the record says, {_AGAIN}.",
-    "refused_by_store": f"Postgres refuses the rows it leads to: mend the schema or the code, or edit the record, {_AGAIN}.",
-    "too_large": f"Its events do not fit into one record batch: mend the rule, or edit the record to ask for less, {_AGAIN}.",
-    "too_many_hops": f"Policies go round in a loop: mend the one that closes it, {_AGAIN}.",
-    "effect_failed": f"The outside refused the call for good: see to it there, {_AGAIN}.",
-    "effect_unknown": f"Nobody knows whether the call outside was done. Look there: if it was not, {_AGAIN}, if it was.",
-    "unsigned": f"{_NEVER} Nobody of this platform wrote it: skip it, and look who may write to the topic.",
-    "undecodable": f"{_NEVER} Edit it to say what was meant, or redrive it once code that reads it runs; or skip it.",
+    "rule_failed": f"The domain's code raised: mend it, restart the workers and redrive the record; {_OR}",
+    "refused_by_store": f"Postgres refuses the rows that it leads to: mend the schema or the code and redrive it; {_OR}",
+    "too_large": f"Its events do not fit into one record batch: mend the rule and redrive it; {_OR}",
+    "too_many_hops": f"Policies go round in a loop: mend the one that closes it and redrive the record; {_OR}",
+    "effect_failed": f"The outside refused the call for good: see to it there and redrive the record; {_OR}",
+    "effect_unknown": f"Nobody knows whether the call was done. Look outside: if it was not, redrive the record; if it was, skip it. {_BEHIND}",
+    "unsigned": f"{_NEVER} Nobody of this platform wrote it: skip it, and see who may write to the topic.",
+    "undecodable": f"{_NEVER} Edit it, where it is an envelope of ours, or redrive it once code that reads it runs; or skip it.",
     "unknown_type": f"{_NEVER} Redrive it once code that knows the type runs; or skip it.",
     "unknown_version": f"{_NEVER} Redrive it once code that reads the version runs; or skip it.",
     "wrong_key": f"{_NEVER} It stands where another key belongs: skip it, and have it sent again.",
@@ -73,6 +74,7 @@ def request_json(domain: str, request: Request) -> dict[str, Any]:
         "request_id": str(request.id),
         "status": request.status,
         "outcome": request.outcome,
+        "still_parked": request.still_parked,
         "action": request.action,
         "by": request.by,
         "reason": request.reason,
@@ -89,7 +91,7 @@ def advice(record: Record) -> str:
     """What to do about a parked record."""
     if record.line.cause == FOLLOWER:
         return f"It only waits behind {record.front or 'an earlier one'} of its key: mend that one, and this one follows in its order."
-    return ADVICE.get(record.line.cause, f"Mend what its error tells, {_AGAIN}.")
+    return ADVICE.get(record.line.cause, f"Mend what its error tells and redrive it; {_OR}")
 
 
 def _actor(actor: Actor) -> dict[str, str]:

@@ -104,7 +104,7 @@ _LINE: dict[str, Any] = {
     "waiting": 3, "parked_at": "2026-01-31T12:00:00Z", "tried_at": "2026-01-31T12:00:00Z",
 }  # fmt: skip
 _DONE: dict[str, Any] = {
-    "request_id": ID, "status": "done", "outcome": "accepted", "action": "redrive", "by": "user:root", "reason": None, "domain": "invoices",
+    "request_id": ID, "status": "done", "outcome": "4 records were run.", "still_parked": False, "action": "redrive", "by": "user:root", "reason": None, "domain": "invoices",
     "agent": "invoices", "place": "invoices.commands/2/1207", "asked_at": "2026-01-31T12:05:00Z", "done_at": "2026-01-31T12:05:00Z",
     "cause": "rule_failed",
 }  # fmt: skip
@@ -137,7 +137,8 @@ SCHEMAS: dict[str, Any] = {
     }),
     "ParkedRequest": _object({
         "request_id": {"type": "string", "format": "uuid"}, "status": {"type": "string", "enum": ["waiting", "done", "refused"]},
-        "outcome": {**_MAYBE, "description": "What became of it, in words."}, "action": {"type": "string", "enum": list(BODIES)}, "by": _TEXT,
+        "outcome": {**_MAYBE, "description": "What became of it, in words."},
+        "still_parked": {"type": "boolean", "description": "Whether one of those that it was to run has failed, and is parked now."}, "action": {"type": "string", "enum": list(BODIES)}, "by": _TEXT,
         "reason": _MAYBE, "domain": _TEXT, "agent": _TEXT, "place": _TEXT, "asked_at": _MOMENT, "done_at": _MAYBE, "cause": _MAYBE,
     }),
 }  # fmt: skip

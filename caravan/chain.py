@@ -137,7 +137,9 @@ class Chain:
             waits = await self._evidence.parked(domain, command_id)
             if waits is None:
                 return None
-            node = CommandNode(domain, str(command_id), "parked", code=waits.cause, note=waits.error)
+            look = f"caravan parked show {domain}.commands/{waits.partition}/{waits.offset}"
+            words = waits.error.rstrip().rpartition("\n")[2]  # of a traceback, what was raised
+            node = CommandNode(domain, str(command_id), "parked", code=waits.cause, note=f"{words}; see: {look}")
             await self._record(node, waits.partition, waits.offset, made)
             return node
         node = CommandNode(domain, str(command_id), known.status, code=known.code, actor=known.actor)

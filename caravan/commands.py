@@ -212,6 +212,8 @@ def _table(report: dict[str, Any]) -> str:
     console = Console(width=None if sys.stdout.isatty() else 160)
     with console.capture() as shown:
         console.print(table if report["agents"] else "no agent has claimed a partition yet")
+        if parked := sum(row["parked"] for row in report["agents"]):
+            console.print(f"parked: {parked} record{'s' if parked > 1 else ''}; look with: caravan parked list")
         if report["disk"]:
             console.print("disk: " + ", ".join(f"{name} {value >> 20} MB" for name, value in report["disk"].items()))
     return shown.get().rstrip()

@@ -75,6 +75,11 @@ class Spot:
     domain: str | None = None
     agent: str | None = None
 
+    def options(self) -> str:
+        """What beside the place was needed to mean it."""
+        given = {"domain": self.domain, "agent": self.agent}
+        return "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
+
     def parse(self) -> tuple[str, int, int]:
         """Topic, partition and offset; raises BadInput."""
         topic, _, rest = self.place.partition("/")
@@ -160,7 +165,7 @@ def show(folder: Path, spot: Spot, *, raw: bool, as_json: bool) -> None:
         )
         print(json.dumps(told, ensure_ascii=False))
     elif record:
-        print(words.shown(domain, record, history))
+        print(words.shown(domain, record, history, spot.options()))
     else:
         print(words.gone(domain, history))
 
@@ -275,7 +280,10 @@ async def _awaited(asking: Asking, desk: Desk, asked: dict[str, list[UUID]]) -> 
     if waiting:
         raise NotDone(await _why(ours, waiting))
     if any(request.status == "refused" for _, request in ended):
-        raise NotDone("not done; see above")
+        raise NotDone("the owner refused it; see above")
+    if left := sum(request.still_parked for _, request in ended):
+        which = "it is" if len(ended) == 1 else f"of {left} requests a record is"
+        raise NotDone(f"{which} parked again; see what its error tells now with: caravan parked list")
 
 
 async def _waited(ours: Settings, desk: Desk, asked: Mapping[str, Sequence[UUID]]) -> list[tuple[str, Request]]:

@@ -63,13 +63,14 @@ def _total(shown: int, counts: Sequence[tuple[str, Count]], *, followers: bool) 
     return told
 
 
-def shown(domain: str, record: Record, history: Sequence[Request]) -> str:
-    """A record, whole."""
+def shown(domain: str, record: Record, history: Sequence[Request], options: str = "") -> str:
+    """A record, whole; `options` tell it from others at its place."""
     line = record.line
     told = decoded(line.place.topic, record.value)
     attempts = f"{line.attempts} attempt{'' if line.attempts == 1 else 's'}"
     tried = f", the last at {when(line.tried_at)}" if line.attempts > 1 else ""
-    rows = [("parked", f"{line.place} by agent {line.place.agent} of {domain}")]
+    agent = line.place.agent if line.place.agent == domain else f"{line.place.agent} of {domain}"
+    rows = [("parked", f"{line.place} by {agent}")]
     rows += [("cause", f"{line.cause}; {attempts}{tried}; since {when(line.parked_at)}")]
     rows += [("key", _key(record))]
     if told is not None:
@@ -80,7 +81,7 @@ def shown(domain: str, record: Record, history: Sequence[Request]) -> str:
     rows += [("header", f"{printable(name)}: {printable(value)}") for name, value in record.headers]
     rows += [("error", "\n".join(printable(part) for part in record.error.rstrip().splitlines()))]
     rows += [("history", _event(request)) for request in history]
-    rows += [("next", advice(record)), ("", _commands(domain, record))]
+    rows += [("next", advice(record)), ("", _commands(record, options))]
     return _rows(rows)
 
 
@@ -143,18 +144,19 @@ def _key(record: Record) -> str:
         return f"{key}, which does not wait on it"
     if line.cause == FOLLOWER:
         return f"{key}; it waits behind {record.front or 'an earlier one'}"
-    return f"{key}, on which {line.behind} later record{' waits' if line.behind == 1 else 's wait'}"
+    count = str(line.behind or "no")
+    return f"{key}, on which {count} later record{' waits' if line.behind == 1 else 's wait'}"
 
 
-def _commands(domain: str, record: Record) -> str:
+def _commands(record: Record, options: str) -> str:
     """The lines to type."""
     if record.front is not None:
-        return f"caravan parked show {record.front} --domain {domain} --agent {record.front.agent}"
-    place = f"{record.line.place} --domain {domain} --agent {record.line.place.agent}"
-    edit = f"caravan parked edit {place} --payload '{{…}}' --reason \"…\""
-    if decoded(record.line.place.topic, record.value) is None:
-        edit = f'caravan parked edit {place} --value FILE --reason "…"'
-    return f'caravan parked redrive {place}\n{edit}\ncaravan parked skip {place} --reason "…"'
+        return f"caravan parked show {record.front}{options}"
+    place = f"{record.line.place}{options}"
+    lines = [f"caravan parked redrive {place}"]
+    if decoded(record.line.place.topic, record.value) is not None:
+        lines += [f'caravan parked edit {place} --payload \'{{"FIELD": VALUE}}\' --reason "…"']
+    return "\n".join([*lines, f'caravan parked skip {place} --reason "…"'])
 
 
 def _dump(value: bytes | None) -> str:

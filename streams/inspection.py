@@ -19,6 +19,7 @@ from streams.errors import CaravanError
 from streams.personal import blind_fields, masked, personal_fields
 from streams.records import CORE_EVENTS
 
+KEPT = ("id", "command_id", "domain", "aggregate_id", "actor")  # what an edit leaves as it was
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -83,7 +84,7 @@ def with_payload(topic: str, value: bytes | None, changes: Mapping[str, Any]) ->
     """The record with these fields of its payload changed, those given as None taken out; all else stays byte for byte. Raises Malformed."""
     told = decoded(topic, value)
     if told is None or value is None:
-        words = "the record is no envelope, so it has no payload to change; give the whole value instead"
+        words = "what is parked is no envelope, so it has no payload to change; it can only be skipped"
         raise Malformed("payload", "undecodable", words)
     contract = contracts_of(topic).get(told.type)
     envelope = _fields(value)
@@ -104,11 +105,14 @@ def checked(topic: str, value: bytes, before: bytes | None) -> bytes:
     told, was = decoded(topic, value), decoded(topic, before)
     if told is None:
         raise Malformed("value", "undecodable", f"the new value is no envelope of {topic}: {_why(topic, value)}")
-    if was is not None and (told.id, told.aggregate_id) != (was.id, was.aggregate_id):
-        words = (
-            f"the new value must keep the id {was.id} and the key {was.aggregate_id}: answers and order hang on them"
-        )
-        raise Malformed("value", "other_record", words)
+    if was is None:
+        words = "what is parked is no envelope, so nothing tells what it was meant to be; it can only be skipped"
+        raise Malformed("value", "undecodable", words)
+    for name in KEPT:
+        if getattr(told, name) != getattr(was, name):
+            raise Malformed(
+                "value", "other_record", f"an edit leaves {name} as it is: answers, order and rights hang on it"
+            )
     contract = contracts_of(topic).get(told.type)
     if contract is None:
         if told.type in CORE_EVENTS:

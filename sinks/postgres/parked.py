@@ -86,7 +86,8 @@ class Record(NamedTuple):
 class Request(NamedTuple):
     """What somebody asked for a record, and what became of it: waiting, done or refused.
 
-    `key`, `value` and `cause` are those of the record once its owner has begun, which has processed `ran` records of the key since.
+    `key`, `value` and `cause` are those of the record once its owner has begun, which has run `ran` records since;
+    `still_parked` tells whether one of those that it was to run has failed and is parked now.
     """
 
     id: UUID
@@ -103,6 +104,7 @@ class Request(NamedTuple):
     value: bytes | None
     edited: bytes | None
     ran: int
+    still_parked: bool
 
 
 class Count(NamedTuple):
@@ -280,7 +282,8 @@ _LINE = f"""p.agent, p.topic, p.partition, p."offset", p.key, substring(p.value 
     p.attempts, p.parked_at, p.last_tried_at, CASE WHEN p.holds AND p.cause <> 'held' THEN (SELECT count(*) FROM parked b WHERE b.agent = p.agent AND
     b.topic = p.topic AND b.partition = p.partition AND b.key = p.key AND b.holds AND b.cause = 'held') ELSE 0 END AS behind"""
 _REQUEST = """id, agent, topic, partition, "offset", action, by, reason, asked_at, status, outcome, done_at, cause,
-    record_key, record_value, value, ran"""
+    record_key, record_value, value, ran, status <> 'waiting' AND EXISTS (SELECT FROM parked k WHERE (k.agent, k.topic, k.partition) = (p.agent, p.topic, p.partition)
+        AND (k."offset" = p."offset" OR k.key = p.record_key) AND k.parked_at < p.asked_at AND k.last_tried_at >= p.asked_at) AS still_parked"""
 
 
 def _where(wanted: Wanted) -> tuple[str, list[Any]]:
@@ -323,5 +326,5 @@ def _request(row: Any) -> Request:
     place = Place(row["agent"], row["topic"], row["partition"], row["offset"])
     return Request(
         row["id"], place, row["action"], row["by"], row["reason"], row["asked_at"], row["status"], row["outcome"],
-        row["done_at"], row["cause"], row["record_key"], row["record_value"], row["value"], row["ran"],
+        row["done_at"], row["cause"], row["record_key"], row["record_value"], row["value"], row["ran"], row["still_parked"],
     )  # fmt: skip
