@@ -277,6 +277,43 @@ def topics(
     catalogue.topics(data_dir, create=create, as_json=as_json)
 
 
+@app.command(
+    rich_help_panel=WORK,
+    epilog=examples(
+        "caravan audit",
+        "caravan audit --domain points --json | jq .findings",
+        "caravan audit --watch --every 30s --metrics 9105",
+    ),
+)
+def audit(
+    domain: Annotated[list[str] | None, typer.Option(help="Only this domain; all unless given.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Check commands from then on only: 10m ago, 2026-01-31T13:30 (UTC); all that are kept unless given."
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on looking, and print what changes.")] = False,
+    every: Annotated[str, typer.Option(help="How long from look to look with --watch.")] = "60s",
+    metrics: Annotated[
+        str | None, typer.Option(help="Serve metrics for Prometheus with --watch: PORT on loopback, or HOST:PORT.")
+    ] = None,
+    as_json: Json = False,
+    data_dir: DataDir = HERE,
+) -> None:
+    """Prove from topics and Postgres alone that nothing was lost and nothing doubled, also while traffic goes on.
+
+    Every command has one result, every event was published, views and documents are what the events make, ledgers add up, positions go
+    forward. The status is 0 when all holds, 1 when something does not, 2 when it could not look. Nothing is changed.
+    """
+    from caravan.audit import terminal
+    from caravan.errors import BadInput
+
+    if metrics is not None and not watch:
+        raise BadInput("--metrics needs --watch: without it there is nobody to serve them")
+    command.audit(data_dir, domain or [], since=since, every=every if watch else None, metrics=metrics, as_json=as_json)
+
+
 app.add_typer(cli_parked.app, name="parked", rich_help_panel=WORK)
 times = typer.Typer(
     invoke_without_command=True,
