@@ -268,6 +268,11 @@ class App(faust.App):
         if self._working.get(key) is found:
             self._open(*key, why)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the group has told what is worked here, and is not about to tell otherwise."""
+        return self.assigned_once.is_set() and not self.rebalancing
+
     def partitions(self) -> Sequence[Partition]:
         """The partitions worked here."""
         return [partition for partition, _ in self._working.values()]

@@ -4,10 +4,10 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Literal
 
 from streams import discover
@@ -27,21 +27,29 @@ from streams.kafka import Kafka
 from streams.loop import Partition
 from streams.settings import Settings
 from streams.store import Slot, Store, Unavailable
+from streams.watchdog import Watchdog
+from streams.watching import WATCH_S, Watch
 
 log = logging.getLogger(__name__)
 
 KEEP_UP_S = 3600.0  # between two looks at the partitions of the coming days
-LEAVE_S = 8.0  # how long a stopping worker drains before it goes anyway
+LEAVE_S = 8.0  # how long a stopping worker drains and tells its groups before it goes anyway
+DRAIN_S = 6.0  # of it, at most, for what is under way
+CLOSE_S = 4.0  # how long its connections may take to close
+END_S = 15.0  # how long it may take in all before it ends itself at once
 
 
 class Worker:
     """Runs until it is told to stop or an app fails."""
 
-    def __init__(self, settings: Settings, store: Store, *, instance: str | None = None) -> None:
-        """Nothing runs before `start`."""
+    def __init__(
+        self, settings: Settings, store: Store, *, instance: str | None = None, patience: float = WATCH_S
+    ) -> None:
+        """Nothing runs before `start`. `patience` is how long a partition may have work and do none, seconds."""
         self.settings, self.store = settings, store
         self.log = Kafka(settings)
         self.apps: list[App] = []
+        self.watch = Watch(self.apps, store=store, log=self.log, seconds=patience)
         self._signer = Signer(settings.signing_keys)
         self._clock = VirtualClock() if settings.clock == "virtual" else SystemClock()
         self._follower: Any = None
@@ -96,18 +104,16 @@ class Worker:
                 wait.cancel()
 
     async def stop(self) -> None:
-        """Finish the batches under way, leave the groups, close."""
-        try:
-            async with asyncio.timeout(LEAVE_S):
-                await asyncio.gather(*(app.leave() for app in self.apps))
-                await asyncio.gather(*(app.stop() for app in self.apps))
-        except TimeoutError:
+        """Finish the batches under way, leave the groups, close; each in its time."""
+        began = monotonic()
+        drained = await _within(DRAIN_S, [app.leave() for app in self.apps])
+        gone = await _within(began + LEAVE_S - monotonic(), [app.stop() for app in self.apps])
+        if not (drained and gone):
             log.warning("left %d s after the signal with work under way; its next owner does it again", LEAVE_S)
+        closing = [adapter.close() for adapter in self._adapters.values()]
         if self._follower is not None:
-            await self._follower.stop()
-        for adapter in self._adapters.values():
-            await adapter.close()
-        await self.log.stop()
+            closing.append(self._follower.stop())
+        await _within(CLOSE_S, [*closing, self.log.stop()])
 
     def _clock_moved(self) -> None:
         for app in self.apps:
@@ -167,16 +173,33 @@ async def run(
         raise CaravanError("There is no such domain; `ls agents` shows them.")
     _tune_collector()
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
-    await _work(worker, stopping, ", ".join(rebuild or domains or discover.domains()))
+    watchdog = Watchdog(leave=END_S)
+    watchdog.start()
+    watchdog.listen(stopping)
+    try:
+        await _work(worker, stopping, ", ".join(rebuild or domains or discover.domains()))
+    finally:
+        watchdog.leave()  # what is left of this process has its time too, and no more
 
 
 def _tune_collector() -> None:
     """Batches make many small objects that die by reference count; with Python's thresholds the collector would take 3/4 of the time."""
     gc.freeze()
     gc.set_threshold(200_000, 50, 100)
+
+
+async def _within(seconds: float, ends: Sequence[Coroutine[Any, Any, Any]]) -> bool:
+    """Run what ends something; whether all of it came to its end in time. What does not is cancelled, and not waited for."""
+    if not ends:
+        return True
+    tasks = [asyncio.ensure_future(end) for end in ends]
+    done, late = await asyncio.wait(tasks, timeout=max(0.1, seconds))
+    for task in late:
+        task.cancel()
+    for task in done:
+        if error := task.exception():
+            log.warning("while it ended: %r", error)
+    return not late
 
 
 async def _keep_up(store: Any) -> None:
@@ -188,25 +211,27 @@ async def _keep_up(store: Any) -> None:
 
 
 async def _work(worker: Worker, stopping: asyncio.Event, names: str) -> None:
-    stopped = asyncio.create_task(stopping.wait())
+    ends = [asyncio.create_task(stopping.wait()), asyncio.create_task(worker.watch.run())]
     keeping = asyncio.create_task(_keep_up(worker.store))
-    failed: asyncio.Task[None] | None = None
     try:
         await worker.store.start()  # type: ignore[attr-defined]
         await worker.start()
-        failed = asyncio.create_task(worker.failed())
+        ends.append(asyncio.create_task(worker.failed()))
         ready = asyncio.create_task(worker.ready())
-        await asyncio.wait({stopped, failed, ready}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*ends, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             print(f"worker ready: {names}", flush=True)
-        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
-        if failed.done() and not stopping.is_set():
-            raise CaravanError("An app of the worker failed; its log says why. The supervisor starts it again.")
+        if not stopping.is_set():
+            raise _why_it_failed(ends[1])
     finally:
-        stopped.cancel()
-        keeping.cancel()
-        if failed is not None:
-            failed.cancel()
+        for task in (*ends, keeping):
+            task.cancel()
         await worker.stop()
         await worker.store.stop()  # type: ignore[attr-defined]
+
+
+def _why_it_failed(watch: asyncio.Task[Any]) -> BaseException:
+    stuck = watch.exception() if watch.done() else None
+    return stuck or CaravanError("An app of the worker failed; its log says why. The supervisor starts it again.")
