@@ -31,16 +31,16 @@ END_S = 15.0  # how long a worker may take to leave
 
 
 class Worker:
-    """A worker process; it ends with us. `session` is the name of its sessions in Postgres."""
+    """A worker process, or an edge; it ends with us. `session` is the name of its sessions in Postgres."""
 
-    def __init__(self, settings: Settings, log: Path, code: Path, options: Sequence[str]) -> None:
-        """Start it on the code in `code`, and what is not there from the checkout."""
+    def __init__(self, settings: Settings, log: Path, code: Path, arguments: Sequence[str]) -> None:
+        """Start `caravan` with these on the code in `code`, and what is not there from the checkout."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith("CARAVAN_")}
         self.log = log
         self.session = f"{settings.namespace}{log.stem}"
         named = f"{settings.postgres}{'&' if '?' in settings.postgres else '?'}application_name={self.session}"
         given = {**environment(settings), "CARAVAN_POSTGRES": named, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "caravan", "worker", "--domains", "points", *options]
+        command = [sys.executable, "-m", "caravan", *arguments]
         self._child = Child(log.stem, command, log, env=ours | given, cwd=code)
         self._child.start()
 
@@ -140,7 +140,7 @@ class Ground:
     def start_worker(self, *options: str, code: Path = ROOT, settings: Settings | None = None) -> Worker:
         """Another worker; with `settings` it goes another way to Kafka or Postgres."""
         log = self._folder / f"worker-{len(self.workers)}.log"
-        worker = Worker(settings or self.settings, log, code, options)
+        worker = Worker(settings or self.settings, log, code, ("worker", "--domains", "points", *options))
         self.workers.append(worker)
         return worker
 
