@@ -311,7 +311,9 @@ def audit(
 
     if metrics is not None and not watch:
         raise BadInput("--metrics needs --watch: without it there is nobody to serve them")
-    command.audit(data_dir, domain or [], since=since, every=every if watch else None, metrics=metrics, as_json=as_json)
+    terminal.audit(
+        data_dir, domain or [], since=since, every=every if watch else None, metrics=metrics, as_json=as_json
+    )
 
 
 app.add_typer(cli_parked.app, name="parked", rich_help_panel=WORK)
