@@ -15,12 +15,13 @@ from streams.contract import Command, Event, Topic
 from streams.envelope import MAX_HOPS, Actor, EventEnvelope, Signer
 from streams.following import unseen
 from streams.handler import Position, identity
-from streams.holds import Holds, words_of
+from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
 from streams.partitioner import partition_of
 from streams.producer import TRACE, command_record, signed
-from streams.records import EventReader, EventRecord
+from streams.records import EventReader, EventRecord, Unfit
+from streams.redriving import Again, Contents, Requests
 from streams.sink import fact_of
 from streams.store import BadData, Claim, Slot, Store, Work
 
@@ -90,13 +91,17 @@ class Acting:
         self._store, self._log, self._signer = store, log, signer
         self._reader = EventReader(policy.source, slot.partition, signer)
         self._holds = Holds(store, slot)
+        self._requests = Requests(slot, self._holds, Contents.events(self._reader.read), store=store, signer=signer)
 
     async def begin(self, claim: Claim) -> None:
         """Learn whether any key waits."""
+        self._requests.begin(claim)
         self._holds.begin(claim)
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
         """Publish the commands of a batch and wait for their acknowledgement."""
+        if not records:
+            return await self._redrive(Work(at.next, at.next, at.number, at.last_id), careful)
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
         events = [e for e in await unseen(self._reader, records, work) if type(e.message) in self.policy.on]
         waiting = await self._holds.waiting({event.record.key for event in events})
@@ -108,16 +113,26 @@ class Acting:
         return work
 
     def due(self) -> float | None:
-        """Nothing waits for its time."""
+        """Nothing waits for its time; a request is due at once."""
+        return 0.0 if self._requests.waiting else None
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
         """Park a record that the store refuses."""
+        if record is None:
+            work = Work(at.next, at.next, at.number, at.last_id)
+            self._requests.park(fault, work)
+            return work
         work = Work(at.next, record.offset + 1, at.number, identity(record))
         self._holds.park(work, record, "refused_by_store", str(fault))
         return work
 
+    def asked(self) -> None:
+        """An operator's request waits."""
+        self._requests.waiting = True
+
     def committed(self, work: Work) -> None:
         """Nothing follows: the commands went first."""
+        self._holds.committed(work)
 
     def forget(self) -> None:
         """Drop the held keys."""
@@ -125,6 +140,28 @@ class Acting:
 
     async def end(self) -> None:
         """Nothing runs."""
+
+    async def _redrive(self, work: Work, careful: bool) -> Work:
+        """Publish the commands of parked events, under the ids that they have on every run. Their numbers were seen already."""
+        piece = await self._requests.take(careful)
+        if piece is None:
+            return work
+        entries: list[Entry] = []
+
+        def one(record: Again) -> None:
+            try:
+                event = self._reader.read(record)
+            except Unfit as unfit:
+                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+                return
+            if type(event.message) in self.policy.on:
+                for passed in self._holds.passing([event], piece.behind, work):
+                    entries.extend(self._run(passed, work))
+
+        await self._requests.run(piece, work, one)
+        await publish(self._log, self.policy.target, entries)
+        work.published = len(entries)
+        return work
 
     def _run(self, event: EventRecord, work: Work) -> list[Entry]:
         try:

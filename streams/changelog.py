@@ -21,9 +21,10 @@ from streams.envelope import Signer
 from streams.errors import CaravanError
 from streams.following import unseen
 from streams.handler import DRAIN_S, Position, identity
-from streams.holds import parked
+from streams.holds import Holds, parked
 from streams.log import Entry, Log
-from streams.records import EventReader
+from streams.records import EventReader, EventRecord, Unfit
+from streams.redriving import Again, Contents, Requests
 from streams.shard import documents_of, moment
 from streams.store import BadData, Claim, Slot, Store, Stored, Work
 
@@ -41,15 +42,23 @@ class Keeping:
         self._written: dict[str, int] = {}
         self._uncommitted: deque[list[str]] = deque()
         self._doubtful: set[str] = set()
+        self._requests = Requests(
+            slot, Holds(store, slot), Contents.events(self._reader.read), store=store, signer=signer
+        )
 
     async def begin(self, claim: Claim) -> None:
         """Put right what may have come too late under an earlier claim."""
+        self._requests.begin(claim)
         await self._put_right()
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
         """Write the documents that the events of a batch may have changed, as they are now, and wait for their acknowledgement."""
-        work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-        events = await unseen(self._reader, records, work)
+        if records:
+            work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
+            events = await unseen(self._reader, records, work)
+        else:
+            work = Work(at.next, at.next, at.number, at.last_id)
+            events = await self._redriven(work, careful)
         touched = [(event.envelope.aggregate_id, event.message) for event in events if event.message is not None]
         wanted = documents_of(self.changelog.decider.reads, touched)
         found = await self._store.load(self.slot, wanted) if wanted else {}
@@ -61,13 +70,22 @@ class Keeping:
         return work
 
     def due(self) -> float | None:
-        """Nothing waits for its time."""
+        """Nothing waits for its time; a request is due at once."""
+        return 0.0 if self._requests.waiting else None
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
         """Park a record that the store refuses."""
+        if record is None:
+            work = Work(at.next, at.next, at.number, at.last_id)
+            self._requests.park(fault, work)
+            return work
         work = Work(at.next, record.offset + 1, at.number, identity(record))
         work.parked.append(parked(record, "refused_by_store", str(fault), holds=False))
         return work
+
+    def asked(self) -> None:
+        """An operator's request waits."""
+        self._requests.waiting = True
 
     def committed(self, work: Work) -> None:
         """The batch was the owner's, so nobody had written newer documents before it."""
@@ -85,6 +103,20 @@ class Keeping:
         with suppress(CaravanError, OSError, TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 await self._put_right()
+
+    async def _redriven(self, work: Work, careful: bool) -> list[EventRecord]:
+        """Parked events that can be read now. What was parked here held nothing: the documents are written as they are now."""
+        events: list[EventRecord] = []
+
+        def one(record: Again) -> None:
+            try:
+                events.append(self._reader.read(record))
+            except Unfit as unfit:
+                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+
+        if (piece := await self._requests.take(careful)) is not None:
+            await self._requests.run(piece, work, one)
+        return events
 
     async def _put_right(self) -> None:
         """Write the doubtful documents until they are found as they were written: newer ones then come behind."""

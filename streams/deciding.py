@@ -1,6 +1,5 @@
 """The decider: commands in, and in one transaction out: results, events, state and rows."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,18 +13,21 @@ from streams.agent import Decider
 from streams.clock import Clock, bounded
 from streams.contract import Event
 from streams.decision import Case, Decision, Pending, Refuse, Settle, State
-from streams.envelope import EventEnvelope, Outcome, Signer, Source, body_hash, encode
+from streams.envelope import Outcome, Signer, Source, body_hash
 from streams.handler import DRAIN_S, Position, Stop, identity
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
-from streams.log import MAX_GROUP, Log
+from streams.log import Log
+from streams.outgoing import TooLarge, outgoing
+from streams.pulse import breathe
 from streams.records import CommandReader, CommandRecord, EventReader, Unfit
+from streams.redriving import REFUSED, Again, Contents, Piece, Requests
 from streams.relay import Relay
 from streams.restoring import Restoring
-from streams.results import ACCEPTED, actor_name, result_of, settled_of
-from streams.shard import Shard, documents_of, evolved
+from streams.results import actor_name, result_of, settled_of
+from streams.shard import Shard, documents_of, evolved, moment
 from streams.sink import Fact
-from streams.store import BadData, Claim, Lost, Outgoing, Result, Slot, Store, Work
+from streams.store import HELD, BadData, Claim, Lost, Parked, Result, Slot, Store, Stored, Work
 from streams.timing import FIRE, Due, Timers
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,6 @@ log = logging.getLogger(__name__)
 BREATH = 128  # commands between two chances for everything else on this loop
 RECENT = 50_000  # ids of committed commands that are remembered, so that quick repeats cost nothing
 GARBAGE = 1000  # records of strangers at the end of the event topic that a claim looks behind
-RECORD = 512  # bytes of a record besides its value, at most
 
 
 class Decided(NamedTuple):
@@ -70,6 +71,9 @@ class Deciding:
         self._reread = self._at = 0  # commands below were sent before a restore; where reading stands
         self._epoch = -1
         self._holds = Holds(store, slot)
+        self._requests = Requests(
+            slot, self._holds, Contents.commands(self._read_again), store=store, signer=signer, ahead=self._ahead
+        )
         self._recent: dict[UUID, None] = {}
         self._fired: dict[UUID, Due] = {}
 
@@ -77,6 +81,7 @@ class Deciding:
 
     async def begin(self, claim: Claim) -> None:
         """Send what an earlier owner left unsent. Where Kafka has events that Postgres does not know they are taken over first, or Stop says why not."""
+        self._requests.begin(claim)
         if claim.epoch == self._epoch:
             return
         await self._check(claim)
@@ -96,43 +101,52 @@ class Deciding:
             commands = await self._fresh(await self._read(records, work), work, careful)
         else:
             work = Work(at.next, at.next, at.number, at.last_id)
+            if (piece := await self._requests.take(careful)) is not None:
+                return await self._redrive(piece, work)
             commands = await self._due(work, careful)
         await self._load(commands)
         waiting = await self._holds.waiting({command.record.key for command in commands})
         for n, command in enumerate(commands):
             if n % BREATH == 0:
-                await asyncio.sleep(0)
+                await breathe()
             if command.record.key in waiting or command.record.key in self._holds:
-                work.parked.append(
-                    self._parked(command, "held", "An earlier record of this key is parked.", holds=True)
-                )
+                work.parked.append(self._parked(command, HELD, "An earlier record of this key is parked.", work))
             else:
                 self._run(command, work)
-        work.states, work.timers = self.shard.take(), self.shard.take_timers()
-        work.relayed = self.relay.sent
-        return work
+        return self._whole(work)
 
     def due(self) -> float | None:
-        """Seconds until a timer runs out; after a restore what was sent before it comes first."""
-        return self.timers.wait() if self._at >= self._reread else None
+        """Seconds until a timer runs out, none while a request waits; after a restore what was sent before it comes first."""
+        if self._at < self._reread:
+            return None
+        return 0.0 if self._requests.waiting else self.timers.wait()
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
-        """Park a record, or else the timer, whose rows the store refuses."""
+        """Park a record, or else the redriven one or the timer, whose rows the store refuses."""
+        work = Work(at.next, at.next, at.number, at.last_id, relayed=self.relay.sent)
+        self.shard.take()
+        if record is None and self._requests.piece is not None:
+            self._requests.park(fault, work)
+            return work
         if record is None:
             (fired,) = self._fired.values()
-            command, work = fired.command, Work(at.next, at.next, at.number, at.last_id, relayed=self.relay.sent)
+            command = fired.command
             work.timers = {fired.document: None}
         else:
             command = self._reader.read(record)
-            work = Work(at.next, record.offset + 1, at.number, identity(record), relayed=self.relay.sent)
-        work.parked.append(self._parked(command, "refused_by_store", str(fault), holds=True))
+            work.next, work.last_id = record.offset + 1, identity(record)
+        work.parked.append(self._parked(command, REFUSED, str(fault), work))
         self._holds.add(command.record.key)
-        self.shard.take()
         return work
+
+    def asked(self) -> None:
+        """An operator's request waits."""
+        self._requests.waiting = True
 
     def committed(self, work: Work) -> None:
         """Relay the events; remember the ids."""
         self.shard.committed()
+        self._holds.committed(work)
         self.timers.heard(work.timers.values())
         self.relay.offer(work.outbox)
         for result in work.results:
@@ -188,11 +202,11 @@ class Deciding:
         commands = []
         for n, record in enumerate(records):
             if n % BREATH == 0:
-                await asyncio.sleep(0)
+                await breathe()
             try:
                 commands.append(self._reader.read(record))
             except Unfit as unfit:
-                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+                work.parked.append(self._timed(parked(record, unfit.cause, str(unfit), holds=False)))
         return commands
 
     async def _fresh(self, commands: list[CommandRecord], work: Work, careful: bool) -> list[CommandRecord]:
@@ -220,6 +234,7 @@ class Deciding:
 
     async def _load(self, commands: list[CommandRecord]) -> None:
         wanted = documents_of(self.decider.reads, [(c.envelope.aggregate_id, c.message) for c in commands])
+        wanted.update(fired.document for fired in self._fired.values())
         if missing := self.shard.missing(wanted):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
 
@@ -230,12 +245,15 @@ class Deciding:
         except Exception as error:  # noqa: BLE001 - rules may raise anything
             log.warning("%s %s parked: %r", command.envelope.type, command.envelope.command_id, error)
             cause = "too_large" if isinstance(error, TooLarge) else "rule_failed"
-            work.parked.append(self._parked(command, cause, words_of(error), holds=True))
+            work.parked.append(self._parked(command, cause, words_of(error), work))
             self._holds.add(command.record.key)
 
     def _decide(self, command: CommandRecord, work: Work) -> None:
         """Decide, evolve and project; only what has come out whole goes into the shard and the work."""
         envelope, message, key = command.envelope, command.message, command.message.key
+        fired = self._fired.get(envelope.command_id)
+        if fired is not None and fired.again and not self.timers.stands(self.shard, fired):
+            return  # what ran before it has moved or ended its timer
         root = self.shard.root(key)
         now = max(root.at, bounded(envelope.issued_at, command.record.timestamp, self._clock))
         states = self.shard.states(key, self.decider.reads(message))
@@ -249,9 +267,9 @@ class Deciding:
             changed.update(changes[-1][1])
             rows.extend(self.decider.project(fact, states))
         dues = self.shard.dues(key, changed)
-        if (fired := self._fired.get(envelope.command_id)) is not None:
+        if fired is not None:
             self.shard.demand_moved(fired.document, fired.due, states)
-        outgoing = _outgoing(command, self.slot.partition, facts, decided.outcome, root.version, now, work.number)
+        told = outgoing(command, self.slot.partition, facts, decided.outcome, root.version, now, work.number)
         kinds = [row.__rows__ for row in rows]
         # nothing below this line raises
         for seq, change in changes:
@@ -259,8 +277,8 @@ class Deciding:
         self.shard.set(dues)
         for kind, row in zip(kinds, rows, strict=True):
             work.rows.setdefault(kind, []).append(row)
-        work.number = outgoing[-1].number
-        work.outbox.extend(outgoing)
+        work.number = told[-1].number
+        work.outbox.extend(told)
         work.results.append(_result(command, facts, decided.outcome))
         if decided.outcome.settles is not None:
             work.settled.append(settled_of(decided.outcome))
@@ -287,15 +305,88 @@ class Deciding:
             facts.append(Fact(event, event_id, key, seq + n, now, envelope.actor, command_id))
         return facts
 
-    def _parked(self, command: CommandRecord, cause: str, error: str, *, holds: bool) -> Any:
-        envelope = command.envelope
-        return parked(
-            command.record, cause, error, holds=holds, command_id=envelope.command_id, actor=actor_name(envelope.actor)
+    def _parked(self, command: CommandRecord, cause: str, error: str, work: Work) -> Parked:
+        envelope, record = command.envelope, command.record
+        whole = parked(
+            record, cause, error, holds=True, command_id=envelope.command_id, actor=actor_name(envelope.actor)
         )
+        return self._timed(whole._replace(before=work.expected if record.offset < 0 else None))
 
+    def _timed(self, record: Parked) -> Parked:
+        """With the time on the platform's clock, which may be moved before the record is run again."""
+        return record._replace(timestamp=record.timestamp + self._ahead())
 
-class TooLarge(ValueError):
-    """The events of one command do not fit into one record batch."""
+    def _ahead(self) -> int:
+        return int(self._clock.offset.total_seconds() * 1000)
+
+    def _whole(self, work: Work) -> Work:
+        work.states, work.timers = self.shard.take(), self.shard.take_timers()
+        work.relayed = self.relay.sent
+        return work
+
+    # -- what operators ask for
+
+    async def _redrive(self, piece: Piece, work: Work) -> Work:
+        """Run parked commands as if they had come just now; one that has its result already is dropped."""
+        commands = await self._read_parked(piece)
+        there = [command for command in commands.values() if not isinstance(command, Unfit)]
+        known = await self._store.known(self.slot, [command.envelope.command_id for command in there])
+        await self._load(there)
+        roots = await self._store.load(self.slot, [c.message.key for c in there]) if piece.act == "skip" else {}
+
+        def one(record: Again) -> None:
+            command = commands[record.offset]
+            if isinstance(command, Unfit):
+                work.parked.append(parked(record, command.cause, str(command), holds=False))
+            elif command.envelope.command_id in known:
+                work.duplicates += 1
+            elif command.record.key in piece.behind:
+                work.parked.append(self._parked(command, HELD, "An earlier record of this key is parked.", work))
+            else:
+                known.add(command.envelope.command_id)
+                self._run(command, work)
+
+        def skip(record: Again) -> None:
+            command = commands[record.offset]
+            if not isinstance(command, Unfit) and command.envelope.command_id not in known:
+                known.add(command.envelope.command_id)
+                self._skip(command, roots.get(command.message.key), work)
+
+        await self._requests.run(piece, work, one, skip)
+        return self._whole(work)
+
+    async def _read_parked(self, piece: Piece) -> dict[int, CommandRecord | Unfit]:
+        found: dict[int, CommandRecord | Unfit] = {}
+        self._fired = {}
+        skipped = [piece.first] if piece.first is not None and piece.act == "skip" else []
+        for n, record in enumerate([*skipped, *piece.records]):
+            if n % BREATH == 0:
+                await breathe()
+            try:
+                found[record.offset] = self._read_again(self._requests.again(record))
+            except Unfit as unfit:
+                found[record.offset] = unfit
+        return found
+
+    def _read_again(self, record: Again) -> CommandRecord:
+        """A parked record, or a parked timer, whose offset is no topic's; raises Unfit."""
+        if record.offset >= 0:
+            return self._reader.read(record)
+        due = self.timers.parked(record)
+        self._fired[due.command.envelope.command_id] = due
+        return due.command
+
+    def _skip(self, command: CommandRecord, root: Stored | None, work: Work) -> None:
+        """The command's one result is that it was skipped. The rules are not asked, nor the document read: either may be why it is parked."""
+        now = bounded(command.envelope.issued_at, command.record.timestamp, self._clock)
+        version = root.version if root else 0
+        outcome = _refused(Refuse("skipped"))
+        told = outgoing(
+            command, self.slot.partition, (), outcome, version, max(now, moment(root.at if root else 0)), work.number
+        )
+        work.number = told[-1].number
+        work.outbox.extend(told)
+        work.results.append(_result(command, (), outcome))
 
 
 def _decided(decision: Decision) -> Decided:
@@ -311,55 +402,6 @@ def _decided(decision: Decision) -> Decided:
 
 def _refused(refuse: Refuse) -> Outcome:
     return Outcome("rejected", refuse.code, refuse.status, dict(refuse.details) or None)
-
-
-def _outgoing(
-    command: CommandRecord,
-    partition: int,
-    facts: Sequence[Fact],
-    outcome: Outcome,
-    seq: int,
-    now: datetime,
-    number: int,
-) -> list[Outgoing]:
-    """The records that a command leaves: its events, or else one that tells its outcome."""
-    envelope, record = command.envelope, command.record
-    told: list[tuple[str, int, str, int, bytes]] = [
-        (f.event.wire_name, f.event.version, f.event_id, f.seq, f.event.to_json()) for f in facts
-    ]
-    if not told:
-        name = "command_rejected" if outcome.status == "rejected" else "command_accepted"
-        told = [(name, 1, str(derived(envelope.command_id, "", name, envelope.aggregate_id, 0)), seq, b"{}")]
-    source = Source(partition, record.offset, body_hash(envelope.payload))
-    traceparent = next(
-        (value.decode("ascii", "replace") for name, value in record.headers if name == "traceparent"), None
-    )
-    command_id, correlation_id = str(envelope.command_id), str(envelope.correlation_id)
-    rows = []
-    for n, (name, version, event_id, sequence, payload) in enumerate(told, 1):
-        last = n == len(told)
-        event = EventEnvelope(
-            event_id=event_id,
-            type=name,
-            schema_version=version,
-            occurred_at=now,
-            domain=envelope.domain,
-            aggregate_id=envelope.aggregate_id,
-            aggregate_seq=sequence,
-            actor=envelope.actor,
-            command_id=command_id,
-            correlation_id=correlation_id,
-            causation_id=command_id,
-            number=number + n,
-            source=source,
-            hops=envelope.hops,
-            outcome=outcome if last and outcome != ACCEPTED else None,
-            payload=msgspec.Raw(payload),
-        )
-        rows.append(Outgoing(partition, number + n, envelope.aggregate_id, encode(event), not last, traceparent))
-    if sum(len(row.value) + RECORD for row in rows) > MAX_GROUP:
-        raise TooLarge(f"The events of {envelope.type} are above {MAX_GROUP} bytes.")
-    return rows
 
 
 def _result(command: CommandRecord, facts: Sequence[Fact], outcome: Outcome) -> Result:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -21,13 +22,14 @@ from streams.effect import Adapter, Effect, Reply
 from streams.envelope import Signer, decode_event
 from streams.following import unseen
 from streams.handler import DRAIN_S, Position, identity
-from streams.holds import Holds, words_of
+from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
-from streams.records import EventReader, EventRecord
+from streams.records import EventReader, EventRecord, Unfit
+from streams.redriving import Again, Contents, Piece, Requests
 from streams.shard import microseconds, moment
 from streams.sink import fact_of
-from streams.store import BadData, Call, Claim, Slot, Store, Unavailable, Work
+from streams.store import BadData, Call, Claim, Parked, Slot, Store, Unavailable, Work
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Effecting:
         self._store, self._log, self._signer, self._clock = store, log, signer, clock
         self._reader = EventReader(effect.source, slot.partition, signer)
         self._holds = Holds(store, slot)
+        self._requests = Requests(slot, self._holds, Contents.events(self._reader.read), store=store, signer=signer)
         self._caller = Caller(effect, adapter, clock)
         self._epoch = -1
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -62,18 +65,22 @@ class Effecting:
     async def begin(self, claim: Claim) -> None:
         """Look at what is owed under this claim."""
         self._epoch = claim.epoch
+        self._requests.begin(claim)
         self._holds.begin(claim)
         self._look = True
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
-        """Take events in, or do what is due: tell what was answered, and claim calls."""
+        """Take events in, or do what is due: what operators ask for, tell what was answered, and claim calls."""
         if records:
             return await self._take(records, Work(at.next, records[-1].offset + 1, at.number, identity(records[-1])))
-        return await self._turn(Work(at.next, at.next, at.number, at.last_id), 1 if careful else LOOK)
+        work = Work(at.next, at.next, at.number, at.last_id)
+        if (piece := await self._requests.take(careful)) is not None:
+            return await self._redrive(piece, work)
+        return await self._turn(work, 1 if careful else LOOK)
 
     def due(self) -> float | None:
-        """Seconds until a call is due that may be made."""
-        if self._look:
+        """Seconds until a call is due that may be made; a request is due at once."""
+        if self._look or self._requests.waiting:
             return 0.0
         if self._next is None or len(self._running) >= self.effect.parallel:
             return None
@@ -86,12 +93,20 @@ class Effecting:
             self._holds.park(work, record, "refused_by_store", str(fault))
             return work
         work = Work(at.next, at.next, at.number, at.last_id)
+        if self._requests.piece is not None:
+            self._requests.park(fault, work)
+            return work
         for call in self._taken:
             self._park(call, "refused_by_store", str(fault), work)
         return work
 
+    def asked(self) -> None:
+        """An operator's request waits."""
+        self._requests.waiting = True
+
     def committed(self, work: Work) -> None:
         """Make the calls that were claimed."""
+        self._holds.committed(work)
         self._look = self._look or bool(work.calls)
         for call in work.calls:
             if call.status == "claimed":
@@ -140,6 +155,48 @@ class Effecting:
             headers = [(name, bytes(value)) for name, value in record.headers]
             now = microseconds(self._clock.now())
             work.calls.append(Call(envelope.number, record.offset, record.key, record.value, headers, asked, now))
+
+    # -- what operators ask for
+
+    async def _redrive(self, piece: Piece, work: Work) -> Work:
+        """Parked calls wait to be made again and parked events become calls; of a skipped call nothing is owed any more."""
+        records = [*piece.records, *([piece.first] if piece.first is not None and piece.act else [])]
+        numbers = {number for record in records if (number := _number(record)) is not None}
+        calls = {call.offset: call for call in await self._store.calls_of(self.slot, numbers)}
+        causes = {record.offset: record.cause for record in records}
+        if piece.first is not None and piece.act == "edit" and piece.first.offset in calls:
+            self._requests.refuse(piece, "A call that is owed is as the rules made it: redrive it or skip it.", work)
+            return work
+
+        def one(record: Again) -> None:
+            if record.offset in calls:
+                work.calls.append(self._resumed(calls[record.offset], causes[record.offset]))
+                return
+            try:
+                event = self._reader.read(record)
+            except Unfit as unfit:
+                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+                return
+            if type(event.message) in self.effect.on:
+                for passed in self._holds.passing([event], piece.behind, work):
+                    self._owe(passed, work)
+
+        def skip(record: Again) -> None:
+            if (call := calls.get(record.offset)) is not None:
+                work.calls.append(call._replace(status="done"))
+
+        await self._requests.run(piece, work, one, skip)
+        return work
+
+    def _resumed(self, call: Call, cause: str) -> Call:
+        """A parked call as it goes on. One whose answer is not told is not made again; where an outcome is not known, the operator has found out by now
+        that it was not done, unless the adapter can find out or a second call does no harm.
+        """
+        now = microseconds(self._clock.now())
+        if call.outcome is not None and not cause.startswith("effect_"):
+            return call._replace(status="answered", due=now)
+        unknown = call.unknown and (self.adapter.finds or self.adapter.repeatable)
+        return call._replace(status="waiting", due=now, unknown=unknown, attempts=0, outcome=None, error=None)
 
     # -- calls that are due
 
@@ -250,3 +307,10 @@ class Effecting:
                 log.warning("%s: %s; the answer of event %d waits", self.slot.agent, passing, call.number)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, PATIENCE_S[1])
+
+
+def _number(record: Parked) -> int | None:
+    """The number of a parked event, as far as it speaks."""
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        return decode_event(record.value or b"").number
+    return None

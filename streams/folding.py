@@ -3,7 +3,6 @@
 It runs a decider's own `evolve` and `project` over its event topic, so what it builds is what the decider built.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from streams.envelope import Signer
 from streams.following import BREATH, unseen
 from streams.handler import Position, identity
 from streams.holds import Holds, words_of
+from streams.pulse import breathe
 from streams.records import EventReader, EventRecord
 from streams.shard import Shard, documents_of, evolved
 from streams.sink import fact_of
@@ -42,7 +42,7 @@ class Folding:
         waiting = await self._holds.waiting({event.record.key for event in events})
         for n, event in enumerate(self._holds.passing(events, waiting, work)):
             if n % BREATH == 0:
-                await asyncio.sleep(0)
+                await breathe()
             self._run(event, work)
         work.states, work.timers = self.shard.take(), self.shard.take_timers()
         return work
@@ -58,9 +58,13 @@ class Folding:
         self.shard.take()
         return work
 
+    def asked(self) -> None:
+        """Nobody is served by a build that is not finished: where it parked anything, its rules are mended and it begins anew."""
+
     def committed(self, work: Work) -> None:
         """The documents stand."""
         self.shard.committed()
+        self._holds.committed(work)
 
     def forget(self) -> None:
         """Drop documents and held keys."""

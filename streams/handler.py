@@ -44,6 +44,10 @@ class Handler(Protocol):
         """The work that parks this one record (None: the due piece prepared last), whose data the store refused."""
         ...
 
+    def asked(self) -> None:
+        """An operator's request waits for this partition: it is due."""
+        ...
+
     def committed(self, work: Work) -> None:
         """The work stands; what follows from it may start."""
         ...

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from streams.records import EventRecord
-from streams.store import Claim, Parked, Slot, Store, Work
+from streams.store import HELD, Claim, Parked, Slot, Store, Work
 
 
 class Holds:
@@ -16,17 +16,19 @@ class Holds:
         """Nothing is known before `begin`."""
         self._store, self._slot = store, slot
         self._any = True
-        self._parked_here: set[bytes] = set()
+        self._parked_here: set[bytes] = set()  # and not committed, so there are no more than two batches have
+        self._lifted: set[bytes] = set()
 
     def begin(self, claim: Claim) -> None:
         """Learn from a claim whether any key waits."""
         self._any = claim.holds or bool(self._parked_here)
 
     async def waiting(self, keys: Collection[bytes]) -> set[bytes]:
-        """Those of these keys that wait since an earlier batch."""
+        """Those of these keys that wait since an earlier batch, which may be committed while the store is asked."""
         if not (self._any and keys):
             return set()
-        return await self._store.held(self._slot, keys) | (self._parked_here & set(keys))
+        here, lifted = self._parked_here & set(keys), set(self._lifted)
+        return await self._store.held(self._slot, keys) - lifted | here
 
     def __contains__(self, key: bytes) -> bool:
         """Whether the key waits since a record of this or a not yet committed batch."""
@@ -38,11 +40,21 @@ class Holds:
             self._parked_here.add(key)
             self._any = True
 
+    def lift(self, key: bytes) -> None:
+        """The last record that holds this key is being run or let go."""
+        self._lifted.add(key)
+
+    def committed(self, work: Work) -> None:
+        """The store knows now what this batch parked or let go."""
+        self._parked_here.difference_update(parked.key for parked in work.parked if parked.key is not None)
+        if work.acted:
+            self._lifted.clear()
+
     def passing(self, events: Iterable[EventRecord], waiting: Collection[bytes], work: Work) -> Iterator[EventRecord]:
         """Those events whose key does not wait; the others are parked. It looks again for each, since the one before may have been parked."""
         for event in events:
             if event.record.key in waiting or event.record.key in self:
-                work.parked.append(parked(event.record, "held", "An earlier record of this key is parked.", holds=True))
+                work.parked.append(held(event.record))
             else:
                 yield event
 
@@ -54,6 +66,7 @@ class Holds:
     def forget(self) -> None:
         """Drop what is known; until the next claim every batch looks it up."""
         self._parked_here.clear()
+        self._lifted.clear()
         self._any = True
 
 
@@ -62,7 +75,14 @@ def parked(
 ) -> Parked:
     """A parked record, as it was. `cause` is a stable code, `error` the words or the traceback."""
     headers = [(name, bytes(value)) for name, value in record.headers]
-    return Parked(record.offset, record.key, record.value, headers, cause, error, command_id, actor, holds)
+    timestamp = getattr(record, "timestamp", 0)  # a call of an effect has none, nor needs it
+    return Parked(record.offset, record.key, record.value, headers, cause, error, command_id, actor, holds, timestamp)
+
+
+def held(record: Any, *, command_id: UUID | None = None, actor: str | None = None) -> Parked:
+    """A record parked for no other reason than that its key waits."""
+    words = "An earlier record of this key is parked."
+    return parked(record, HELD, words, holds=True, command_id=command_id, actor=actor)
 
 
 def words_of(error: Exception) -> str:

@@ -10,16 +10,17 @@ from uuid import UUID
 
 from streams.agent import Decider
 from streams.clock import Clock
-from streams.envelope import Actor, encode
+from streams.envelope import Actor, decode_command, encode
 from streams.ids import derived
 from streams.producer import enveloped
-from streams.records import CommandRecord
+from streams.records import CommandRecord, Unfit
 from streams.shard import Shard, microseconds, moment
 from streams.store import Slot, Store
 
 log = logging.getLogger(__name__)
 
 AGAIN = 3_600_000_000  # microseconds until a timer that could not be told is looked at again
+TIMER = "caravan-timer"  # the header of a timer: when it was due, and whose it is
 FIRE = 500  # timers that are run in one batch, at most
 
 
@@ -31,15 +32,16 @@ class TimerRecord(NamedTuple):
     timestamp: int
     key: bytes
     value: bytes
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes], ...]
 
 
 class Due(NamedTuple):
-    """A document's command, whose time has come."""
+    """A document's command, whose time has come; `again` when it was parked and is run once more."""
 
     document: str
     due: int
     command: CommandRecord
+    again: bool = False
 
 
 class Timers:
@@ -77,6 +79,24 @@ class Timers:
             shard.fill(missing, await self._store.load(self._slot, missing))
         return [due for name in names if (due := self._due(shard, name, now)) is not None]
 
+    def parked(self, record: Any) -> Due:
+        """A timer that was parked, as it was; raises Unfit."""
+        try:
+            envelope = decode_command(record.value)
+            command = self._decider.topic.commands[envelope.type].from_topic(bytes(envelope.payload))
+            due, document = dict(record.headers)[TIMER].decode().split(" ", 1)
+            moment(int(due))
+        except Exception as error:
+            raise Unfit("undecodable", f"Not a timer: {error!r}") from error
+        if command.key.encode() != record.key or envelope.aggregate_id != command.key:
+            raise Unfit("wrong_key", f"The timer's key is not that of its payload, {command.key!r}.")
+        return Due(document, int(due), CommandRecord(record, envelope, command), True)
+
+    def stands(self, shard: Shard, due: Due) -> bool:
+        """Whether the document, as it is in `shard`, is still due just then."""
+        key, _, sub_key = due.document.partition("/")
+        return shard.due(key, sub_key, shard.root(due.document).state) == due.due
+
     def _due(self, shard: Shard, name: str, now: int) -> Due | None:
         try:
             found = self._timer(shard, name)
@@ -113,5 +133,6 @@ class Timers:
             milliseconds,
             command.key.encode(),
             encode(envelope),
+            ((TIMER, f"{due} {name}".encode()),),
         )
         return CommandRecord(record, envelope, command)

@@ -133,7 +133,7 @@ class FaultyBroker(Faults, MemoryBroker):
     def __init__(self, clock: VirtualClock, topics: Mapping[str, int]) -> None:
         Faults.__init__(self)
         MemoryBroker.__init__(self, clock, topics)
-        self.feeds: list[RigFeed] = []
+        self.rig_feeds: list[RigFeed] = []
 
     async def append(self, topic: str, partition: int, groups: Sequence[Sequence[Entry]]) -> None:
         await self.through("append", super().append, topic, partition, groups)
@@ -148,7 +148,7 @@ class FaultyBroker(Faults, MemoryBroker):
 
     def _add(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any) -> int:
         offset = super()._add(topic, partition, key, value, headers)
-        for feed in self.feeds:
+        for feed in self.rig_feeds:
             asyncio.get_running_loop().call_soon(feed.pump)
         return offset
 
@@ -178,7 +178,7 @@ class RigFeed:
         self.lose: deque[bool] = deque()  # whether the next deliveries are lost
         self.stale: deque[bool] = deque()  # whether the next deliveries come as if fetched before the last seek
         self.errors: deque[Exception] = deque()  # what the next seeks raise
-        broker.feeds.append(self)
+        broker.rig_feeds.append(self)
 
     async def seek(self, slot: Slot, offset: int) -> int:
         if self.errors:
