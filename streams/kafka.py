@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -274,23 +275,32 @@ class Kafka:
 
         Raises NotSent when it surely was not sent, SendUnknown when it may have been; both within 5 s.
         """
-        name = self._namespace + topic
+        name, producer = self._namespace + topic, None
         try:
             async with asyncio.timeout(ANSWER_S) as limit:
                 producer = await self._producer("publish")
                 sent = await producer.send(name, value, key=key, headers=headers)
         except (TimeoutError, KafkaError, OSError) as error:
+            if producer is not None and isinstance(error, KafkaError) and not error.retriable:
+                self._drop("publish", producer)
             raise NotSent("Kafka is away; nothing was sent.") from error
         try:
             async with asyncio.timeout_at(limit.when()):
                 metadata = await asyncio.shield(sent)
         except TimeoutError as error:
-            sent.add_done_callback(_ignore_outcome)
+            sent.add_done_callback(partial(self._late, producer))
             raise SendUnknown("Kafka did not answer; the record may have been sent.") from error
         except KafkaError as error:
             self._drop("publish", producer)
             raise SendUnknown(f"Kafka refused or lost the record: {error!r}") from error
+        if metadata.offset < 0:  # a repeat that Kafka knows to have, but not where
+            raise SendUnknown("Kafka has the record and does not say where.")
         return metadata.partition, metadata.offset
+
+    def _late(self, producer: AIOKafkaProducer, sent: asyncio.Future[Any]) -> None:
+        """Nobody waits any more, but a producer that was refused is of no use to others either."""
+        if not sent.cancelled() and isinstance(sent.exception(), KafkaError):
+            self._drop("publish", producer)
 
     # -- clients
 
@@ -363,11 +373,6 @@ def declared(topics: Collection[Topic]) -> dict[str, tuple[int, dict[str, str]]]
         if topic.changelog:
             wanted[topic.changelog_topic] = (topic.partitions, every | {"cleanup.policy": "compact"})
     return wanted
-
-
-def _ignore_outcome(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
 
 
 def _batches(producer: AIOKafkaProducer, groups: Sequence[Sequence[Entry]]) -> Iterable[Any]:
