@@ -106,7 +106,7 @@ def many(counts: Sequence[tuple[str, Count]], behind: int) -> str:
     """What would be redriven."""
     total = sum(count.records for _, count in counts)
     lines = [f"  {domain}: {count.records} of agent {count.agent} with cause {count.cause}" for domain, count in counts]
-    follow = f", and {behind} that wait behind them follow" if behind else ""
+    follow = f", with {behind} more that wait{'s' if behind == 1 else ''} behind them" if behind else ""
     return "\n".join([f"{total} parked record{'' if total == 1 else 's'}{follow}:", *lines])
 
 
