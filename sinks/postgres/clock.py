@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from sinks.postgres.faults import DRIVER
 from sinks.postgres.migrations import EDGE, connect
 from sinks.postgres.names import quoted, schema_of
 from streams.clock import VirtualClock
@@ -52,7 +53,7 @@ class Follower:
 
     async def start(self) -> None:
         """Take over how far the clock is ahead, if Postgres tells, and follow it from then on."""
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*DRIVER):
             connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=5)
             try:
                 await self._look(connection)
@@ -68,7 +69,7 @@ class Follower:
 
     async def _follow(self) -> None:
         while True:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*DRIVER):
                 connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=5)
                 try:
                     while True:

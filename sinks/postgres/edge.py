@@ -16,6 +16,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from sinks.postgres.clock import Follower
+from sinks.postgres.faults import DRIVER
 from sinks.postgres.moves import Moves
 from sinks.postgres.reader import Reader
 from streams.clock import VirtualClock
@@ -40,6 +41,7 @@ _PASSING = (
     asyncpg.TransactionRollbackError,
     asyncpg.PostgresSystemError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # of a connection whose session Postgres has just ended
 )
 
 
@@ -240,11 +242,11 @@ class EdgeStore:
     async def _lent(self, pool: Any) -> AsyncIterator[Any]:
         try:
             connection: PoolConnectionProxy[Any] = await pool.acquire()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # whatever it is, we have no connection
+        except DRIVER as error:  # whatever it is, we have no connection
             raise Unavailable(f"Postgres: {type(error).__name__}: {error}") from error
         try:
             yield connection
-        except (OSError, asyncio.CancelledError):
+        except (OSError, asyncio.CancelledError, asyncpg.InternalClientError):
             connection.terminate()  # its protocol may be in the middle of an answer
             raise
         finally:
@@ -255,7 +257,7 @@ class EdgeStore:
     async def _watching(self) -> None:
         """Listen and probe for ever; a lost connection is made again and the pools' old ones are not trusted."""
         while True:
-            with suppress(OSError, Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(Unavailable, *DRIVER):
                 await self._listening()
             self.alive = False
             self.moves.unheard()

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from sinks.postgres.faults import DRIVER
 from sinks.postgres.names import literal, quoted, schema_of, storable
 from streams.store import HELD, Acted, Parked, Queue, Request, Slot, fitting
 
@@ -114,7 +115,7 @@ class Listener:
 
     async def _listen(self) -> None:
         while True:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*DRIVER):
                 connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=5)
                 try:
                     await connection.add_listener(CHANNEL, self._heard)

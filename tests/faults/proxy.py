@@ -45,6 +45,7 @@ class Proxy:
         self._lines: set[_Line] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = {"up": asyncio.Event(), "down": asyncio.Event()}
+        self._ends = asyncio.Event()
         self._late_s = self._jitter_s = 0.0
         self._rate = float("inf")
         self._words: bytes | None = None
@@ -82,6 +83,10 @@ class Proxy:
         for direction in directions or ("up", "down"):
             self._open[direction].clear()
 
+    def keep_ends(self) -> None:
+        """What comes passes, that the other side has gone away does not: for a moment that is so in every network."""
+        self._ends.clear()
+
     def hold_answer_to(self, words: bytes) -> None:
         """On the connection that sends these bytes next, answers stay here from then on; `held` tells that it has come to that."""
         self._words = words
@@ -97,6 +102,7 @@ class Proxy:
         """Nothing is delayed or held any more; after `refuse`, `start` is needed too."""
         for gate in self._open.values():
             gate.set()
+        self._ends.set()
         self._late_s = self._jitter_s = 0.0
         self._rate = float("inf")
         self._words = None
@@ -153,6 +159,7 @@ class Proxy:
             if asks:
                 self.held.set()
         await self._open[direction].wait()  # a partition hides an end, too
+        await self._ends.wait()
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
