@@ -144,9 +144,9 @@ class Ground:
         self.workers.append(worker)
         return worker
 
-    async def worker(self, *options: str, settings: Settings | None = None) -> Worker:
+    async def worker(self, *options: str, code: Path = ROOT, settings: Settings | None = None) -> Worker:
         """Another worker, ready."""
-        worker = self.start_worker(*options, settings=settings)
+        worker = self.start_worker(*options, code=code, settings=settings)
         await worker.said("worker ready: points")
         return worker
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from itertools import count
 from typing import Any, NamedTuple, Self
 
@@ -70,9 +71,9 @@ class Load:
         """Close."""
         await self._kafka.stop()
 
-    async def send(self, orders: Iterable[Order]) -> list[str]:
-        """Publish them all, those of one key in their order; their ids."""
-        return await asyncio.gather(*(self._send(order) for order in orders))
+    async def send(self, orders: Iterable[Order], skew: timedelta = timedelta()) -> list[str]:
+        """Publish them all, those of one key in their order, by a clock that is so far ahead; their ids."""
+        return await asyncio.gather(*(self._send(order, skew) for order in orders))
 
     async def heap(self, user: str, number: int) -> None:
         """So many awards for one user at once, in large batches."""
@@ -110,17 +111,17 @@ class Load:
         """The command topic as Kafka names it."""
         return self._kafka._namespace + TOPIC
 
-    def record(self, order: Order, age_ms: int = 0) -> Signed:
+    def record(self, order: Order, age_ms: int = 0, skew: timedelta = timedelta()) -> Signed:
         """The record of a command; with `age_ms` its id is that old."""
-        command_id = uuid7(unix_ms() - age_ms)
+        command_id = uuid7(unix_ms() - age_ms + skew // timedelta(milliseconds=1))
         key, value = command_record(
-            order.command, command_id=command_id, issued_at=SystemClock().now(), actor=order.actor
+            order.command, command_id=command_id, issued_at=SystemClock().now() + skew, actor=order.actor
         )
         return Signed(str(command_id), key, value, signed(TOPIC, key, value, self.signer))
 
-    async def _send(self, order: Order) -> str:
+    async def _send(self, order: Order, skew: timedelta) -> str:
         async with self._room:
-            command_id, key, value, headers = self.record(order)
+            command_id, key, value, headers = self.record(order, skew=skew)
             self._note("sent", command_id, key)
             while True:
                 try:
