@@ -106,7 +106,7 @@ class Parked(NamedTuple):
     @property
     def place(self) -> tuple[int, int, int]:
         """Where it stands among the records of its key: ids carry their time."""
-        at = self.offset if self.before is None else self.before
+        at = 2 * self.offset if self.before is None else 2 * self.before - 1
         return at, self.command_id.int if self.command_id else 1 << 128, self.offset
 
 

@@ -36,7 +36,7 @@ KEEP_UP_S = 3600.0  # between two looks at the partitions of the coming days
 LEAVE_S = 8.0  # how long a stopping worker drains and tells its groups before it goes anyway
 DRAIN_S = 6.0  # of it, at most, for what is under way
 CLOSE_S = 4.0  # how long its connections may take to close
-END_S = 15.0  # how long it may take in all before it ends itself at once
+END_S = 13.0  # how long it may take in all before it ends itself at once
 
 
 class Worker:
@@ -52,7 +52,7 @@ class Worker:
         self.watch = Watch(self.apps, store=store, log=self.log, seconds=patience)
         self._signer = Signer(settings.signing_keys)
         self._clock = VirtualClock() if settings.clock == "virtual" else SystemClock()
-        self._follower: Any = None
+        self._followers: list[Any] = []
         self._adapters: dict[Effect, Adapter] = {}
         self._instance = instance
         self._owner = f"{instance or socket.gethostname()}:{os.getpid()}"
@@ -79,10 +79,13 @@ class Worker:
         self.apps.append(app)
 
     async def start(self) -> None:
-        """Take over the platform's clock where it is a virtual one, and join the groups."""
+        """Take over the platform's clock where it is a virtual one, hear what operators ask, and join the groups."""
+        store: Any = self.store
         if isinstance(self._clock, VirtualClock):
-            self._follower = self.store.follow(self._clock, self._clock_moved)  # type: ignore[attr-defined]
-            await self._follower.start()
+            self._followers.append(store.follow(self._clock, self._clock_moved))
+        self._followers.append(store.listen({app.domain for app in self.apps}, self._asked))
+        for follower in self._followers:
+            await follower.start()
         for app in self.apps:
             app.finalize()
             await app.start()
@@ -111,14 +114,20 @@ class Worker:
         if not (drained and gone):
             log.warning("left %d s after the signal with work under way; its next owner does it again", LEAVE_S)
         closing = [adapter.close() for adapter in self._adapters.values()]
-        if self._follower is not None:
-            closing.append(self._follower.stop())
-        await _within(CLOSE_S, [*closing, self.log.stop()])
+        closing += [follower.stop() for follower in self._followers]
+        await _within(CLOSE_S, [*closing, self.log.stop(), self.store.stop()])  # type: ignore[attr-defined]
 
     def _clock_moved(self) -> None:
         for app in self.apps:
             for partition in app.partitions():
                 partition.wake()
+
+    def _asked(self, slot: Slot) -> None:
+        for app in self.apps:
+            for partition in app.partitions():
+                if partition.slot == slot:
+                    partition.handler.asked()
+                    partition.wake()
 
     def _partition(self, agent: Agent, app: App, slot: Slot) -> Partition:
         handler: Handler
@@ -229,7 +238,6 @@ async def _work(worker: Worker, stopping: asyncio.Event, names: str) -> None:
         for task in (*ends, keeping):
             task.cancel()
         await worker.stop()
-        await worker.store.stop()  # type: ignore[attr-defined]
 
 
 def _why_it_failed(watch: asyncio.Task[Any]) -> BaseException:

@@ -31,7 +31,7 @@ BEGIN
 END $$;
 CREATE TRIGGER requested AFTER INSERT ON requests FOR EACH STATEMENT EXECUTE FUNCTION requested();
 
--- The records of a key run in the order of `at`: their offset, save that a timer, whose offset is below zero, stood `before` the record of some offset.
+-- The records of a key run in the order of `at`: twice their offset, save that a timer, whose offset is below zero, stood `before` the record of some offset.
 -- `timestamp` is the broker's, in Unix milliseconds. (The defaults are for workers of the version before, which may still run.)
 ALTER TABLE parked ADD COLUMN before bigint,
     ADD COLUMN timestamp bigint NOT NULL DEFAULT extract(epoch FROM now()) * 1000,
@@ -41,6 +41,6 @@ UPDATE parked p SET timestamp = extract(epoch FROM parked_at) * 1000, last_tried
         AND f.parked_at > p.parked_at) END;
 UPDATE parked p SET before = (SELECT next FROM offsets o WHERE (o.agent, o.topic, o.partition) = (p.agent, p.topic, p.partition))
     WHERE "offset" < 0 AND before IS NULL;
-ALTER TABLE parked ADD COLUMN at bigint NOT NULL GENERATED ALWAYS AS (coalesce(before, "offset")) STORED;
+ALTER TABLE parked ADD COLUMN at bigint NOT NULL GENERATED ALWAYS AS (coalesce(2 * before - 1, 2 * "offset")) STORED;
 DROP INDEX parked_holds;
 CREATE INDEX parked_holds ON parked (agent, topic, partition, key, at, command_id, "offset") WHERE holds;
