@@ -1,6 +1,6 @@
 -- Calls to the outside that effects owe, until what came of them is told. The calls of a key are made one after the other, in the order of `number`.
--- A parked one keeps the later ones of its key waiting. To have it made again set its status to 'waiting', to let it go delete it and set
--- `first` on the next one of its key; either way delete its record in `parked`.
+-- A parked one keeps the later ones of its key waiting. Operators redrive it (it is made again, or what came of it is told again) or skip it (it is let go)
+-- by a row in `requests`.
 CREATE TABLE effects (
     agent     text    NOT NULL,
     partition integer NOT NULL,
