@@ -31,7 +31,7 @@ async def balance_is_its_ledger(db: Db) -> list[Any]:
         " sums AS (SELECT account, sum(amount) AS amount FROM moved WHERE account LIKE 'user:%' GROUP BY account),"
         " stands AS (SELECT 'user:' || user_id || ':available' AS account, available AS amount FROM balance"
         " UNION ALL SELECT 'user:' || user_id || ':held', held FROM balance)"
-        " SELECT account, coalesce(sums.amount, 0) AS ledger, stands.amount AS balance"
+        " SELECT account, coalesce(sums.amount, 0)::bigint AS ledger, stands.amount AS balance"
         " FROM sums FULL JOIN stands USING (account) WHERE coalesce(sums.amount, 0) IS DISTINCT FROM coalesce(stands.amount, 0)"
         " ORDER BY account LIMIT $1",
         MOST,
@@ -42,7 +42,7 @@ async def balance_is_its_ledger(db: Db) -> list[Any]:
 async def accounts_sum_to_zero(db: Db) -> list[Any]:
     """All that users have, and all that was spent, expired or is on its way, was issued."""
     return await db.fetch(
-        "SELECT * FROM (SELECT (SELECT coalesce(sum(available + held), 0) FROM balance) AS users,"
+        "SELECT users::bigint, issued::bigint, gone::bigint FROM (SELECT (SELECT coalesce(sum(available + held), 0) FROM balance) AS users,"
         " coalesce(sum(amount) FILTER (WHERE debit = 'system:issued'), 0) AS issued,"
         " coalesce(sum(amount) FILTER (WHERE credit IN ('system:spent', 'system:expired', 'system:transit')), 0)"
         " - coalesce(sum(amount) FILTER (WHERE debit = 'system:transit'), 0) AS gone FROM ledger) AS s WHERE users + gone <> issued"
@@ -54,7 +54,7 @@ async def nothing_is_below_zero(db: Db) -> list[Any]:
     """Nobody has less than nothing, and no more arrives than was sent."""
     return await db.fetch(
         "SELECT user_id, available, held FROM balance WHERE available < 0 OR held < 0"
-        " UNION ALL SELECT 'system:transit', sent, 0 FROM (SELECT coalesce(sum(amount) FILTER (WHERE credit = 'system:transit'), 0)"
+        " UNION ALL SELECT 'system:transit', sent::bigint, 0 FROM (SELECT coalesce(sum(amount) FILTER (WHERE credit = 'system:transit'), 0)"
         " - coalesce(sum(amount) FILTER (WHERE debit = 'system:transit'), 0) AS sent FROM ledger) AS t WHERE sent < 0 LIMIT $1",
         MOST,
     )
@@ -66,7 +66,7 @@ async def held_is_open_holds(db: Db) -> list[Any]:
     return await db.fetch(
         "WITH open AS (SELECT split_part(key, '/', 1) AS user_id, sum((data->>'amount')::bigint) AS amount FROM state"
         " WHERE key LIKE '%/hold/%' AND data->>'status' = 'open' GROUP BY 1)"
-        " SELECT user_id, coalesce(held, 0) AS held, coalesce(amount, 0) AS holds FROM balance FULL JOIN open USING (user_id)"
+        " SELECT user_id, coalesce(held, 0) AS held, coalesce(amount, 0)::bigint AS holds FROM balance FULL JOIN open USING (user_id)"
         " WHERE coalesce(held, 0) <> coalesce(amount, 0) ORDER BY user_id LIMIT $1",
         MOST,
     )
@@ -76,7 +76,7 @@ async def held_is_open_holds(db: Db) -> list[Any]:
 async def expiring_is_available(db: Db) -> list[Any]:
     """What expires of a user's points is among those that are available."""
     return await db.fetch(
-        "SELECT user_id, sum(amount) AS expiring, max(available) AS available FROM expiring LEFT JOIN balance USING (user_id)"
+        "SELECT user_id, sum(amount)::bigint AS expiring, max(available) AS available FROM expiring LEFT JOIN balance USING (user_id)"
         " GROUP BY user_id HAVING sum(amount) > coalesce(max(available), 0) OR min(amount) < 0 ORDER BY user_id LIMIT $1",
         MOST,
     )

@@ -76,16 +76,12 @@ def check_outbox(domain: Domain, at: Position, rows: Sequence[Outgoing], finding
         words += f", and {lost - 1} more up to {at.number} are not" if lost > 1 else ""
         findings.add("event_missing", domain.name, f"{topic} {at.partition}", words, count=lost)
     for row in rows:
-        if row.number <= reached.on_topic:
-            told = domain.known(at.partition, row.number)
-            if told and told[0] != body_hash(row.value):
-                findings.add(
-                    "outbox_differs", domain.name, f"{where} number {row.number}", "the topic says something else"
-                )
-        elif row.number > at.number:
-            findings.add(
-                "outbox_differs", domain.name, f"{where} number {row.number}", f"the last number given is {at.number}"
-            )
+        place, told = f"{where} number {row.number}", domain.known(at.partition, row.number)
+        if row.number > at.number:
+            findings.add("outbox_differs", domain.name, place, f"the last number given is {at.number}")
+        elif told is not None and told[0] != body_hash(row.value):
+            seen = f"the topic says something else at offset {told[1]}" if told[1] >= 0 else "it was something else"
+            findings.add("outbox_differs", domain.name, place, seen)
 
 
 class Before:
