@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from caravan import cli, parked
+from caravan.__main__ import explain
 from caravan.commands import signed_token
 from caravan.errors import BadInput
 from caravan.instance import free_ports
@@ -343,6 +344,23 @@ def platform(infra: Infra, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     here.caravan("reset", "--yes")
 
 
+class Done(NamedTuple):
+    """How a command ended: its status, what it printed, and the one line of its error."""
+
+    status: int
+    out: str
+    error: str
+
+
+def run(platform: Platform, *arguments: str) -> Done:
+    """`caravan parked …` on it, without a process for it."""
+    done = CliRunner().invoke(cli.app, ["parked", *arguments], env=platform.environment)
+    if done.exception is None or isinstance(done.exception, SystemExit):
+        return Done(done.exit_code, done.stdout, done.stderr)
+    assert isinstance(done.exception, Exception)
+    return Done(getattr(done.exception, "status", 1), done.stdout, explain(done.exception))
+
+
 def execute(platform: Platform, statement: str) -> None:
     """Run a statement in the schema of points."""
 
@@ -382,7 +400,7 @@ def available(platform: Platform, user: str) -> int:
 def poisoned(platform: Platform, user: str, *later: int) -> tuple[str, list[str]]:
     """Award the poison and then these; the place of the poison, and the urls of all."""
     urls = award(platform, user, (POISON, *later))
-    listed = json.loads(platform.caravan("parked", "list", "--key", user, "--json").stdout)["records"]
+    listed = json.loads(run(platform, "list", "--key", user, "--json").out)["records"]
     assert [(line["cause"], line["waiting"]) for line in listed] == [
         ("refused_by_store", len(later)),
         *[("held", 0)] * len(later),
@@ -393,25 +411,25 @@ def poisoned(platform: Platform, user: str, *later: int) -> tuple[str, list[str]
 def test_a_poison_record_is_mended_by_an_edit(platform: Platform) -> None:
     """List, show, edit; then it has its result, and so have those behind it."""
     place, urls = poisoned(platform, "edited", 1, 2)
-    shown = platform.caravan("parked", "show", place).stdout
-    edited = platform.caravan("parked", "edit", place, "--payload", '{"amount": 40}', "--reason", "typing error")
-    after = platform.caravan("parked", "show", place)
+    shown = run(platform, "show", place).out
+    edited = run(platform, "edit", place, "--payload", '{"amount": 40}', "--reason", "typing error")
+    after = run(platform, "show", place)
 
     assert "poison" in shown
-    assert (edited.returncode, edited.stderr) == (0, ""), edited.stderr
-    assert f"- payload.amount: {POISON}\n+ payload.amount: 40\n" in edited.stdout
+    assert (edited.status, edited.error) == (0, ""), edited.error
+    assert f"- payload.amount: {POISON}\n+ payload.amount: 40\n" in edited.out
     assert [told(platform, url) for url in urls] == [("accepted", None)] * 3
     assert available(platform, "edited") == 43
-    assert (after.returncode, "is not parked any more: edit by cli:" in after.stdout) == (0, True)
+    assert (after.status, "is not parked any more: edit by cli:" in after.out) == (0, True)
 
 
 def test_a_skipped_record_is_answered_as_rejected(platform: Platform) -> None:
     """And those behind it go on."""
     place, urls = poisoned(platform, "skipped", 3)
-    done = platform.caravan("parked", "skip", place, "--reason", "sent by mistake")
+    done = run(platform, "skip", place, "--reason", "sent by mistake")
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"{place}: It was skipped." in done.stdout
+    assert (done.status, done.error) == (0, "")
+    assert f"{place}: It was skipped." in done.out
     assert [told(platform, url) for url in urls] == [("rejected", "skipped"), ("accepted", None)]
     assert available(platform, "skipped") == 3
 
@@ -420,28 +438,28 @@ def test_what_fails_again_stays_parked_until_the_cause_is_mended(platform: Platf
     """Status 1 and the attempts are counted; then all of one cause go at once."""
     place, urls = poisoned(platform, "mended", 5)
     poisoned(platform, "too")
-    again = platform.caravan("parked", "redrive", place)
-    listed = json.loads(platform.caravan("parked", "list", "--key", "mended", "--json").stdout)["records"]
+    again = run(platform, "redrive", place)
+    listed = json.loads(run(platform, "list", "--key", "mended", "--json").out)["records"]
     status = platform.caravan("status").stdout
     execute(platform, "ALTER TABLE ledger DROP CONSTRAINT poison")
     try:
         unasked = platform.caravan("parked", "redrive", "--cause", "refused_by_store")
-        done = platform.caravan("parked", "redrive", "--cause", "refused_by_store", "--yes")
+        done = run(platform, "redrive", "--cause", "refused_by_store", "--yes")
     finally:
         execute(platform, f"ALTER TABLE ledger ADD CONSTRAINT poison CHECK (amount <> {POISON}) NOT VALID")
 
-    assert again.returncode == 1
-    assert "it is parked again" in again.stderr
+    assert again.status == 1
+    assert "it is parked again" in again.error
     assert [line["attempts"] for line in listed] == [2, 1]
     assert "look with: caravan parked list" in status
     assert (unasked.returncode, unasked.stderr.count("\n"), "--yes" in unasked.stderr) == (2, 1, True)
-    assert (done.returncode, done.stdout.splitlines()[0]) == (
+    assert (done.status, done.out.splitlines()[0]) == (
         0,
         "2 parked records, with 1 more that waits behind them:",
     )
     assert [told(platform, url) for url in urls] == [("accepted", None)] * 2
     assert available(platform, "mended") == POISON + 5
-    assert platform.caravan("parked", "list", "--key", "mended").stdout == "nothing is parked that this means\n"
+    assert run(platform, "list", "--key", "mended").out == "nothing is parked that this means\n"
 
 
 def test_admins_do_the_same_over_http(platform: Platform) -> None:
