@@ -49,12 +49,14 @@ def worker(folder: Path, domains: Sequence[str], instance: str | None, rebuild: 
 
 
 async def _worker(settings: Settings, domains: Sequence[str], instance: str | None, rebuild: Sequence[str]) -> None:
+    from caravan import profile
     from sinks.postgres import PostgresStore, pending
     from sinks.postgres.migrations import migrate_beside
     from streams import worker
 
     known(domains)
     known(rebuild)
+    await profile.demand(settings)
     if not rebuild and (waiting := await pending(settings.postgres, settings.namespace)):
         raise BadInput(f"the database lacks {len(waiting)} migrations ({waiting[0]}, …); run: caravan migrate")
     schemas = {domain: await migrate_beside(settings.postgres, settings.namespace, domain) for domain in rebuild}
@@ -77,9 +79,12 @@ def api(folder: Path, host: str, port: int) -> None:
 
     from api.app import create_app
     from api.guard import Guard, Limits, affordable
+    from caravan import profile
     from caravan.instance import claim_port
 
-    edge = create_app(settings(folder))
+    ours = settings(folder)
+    asyncio.run(profile.demand(ours))
+    edge = create_app(ours)
     claim_port(host, port, "the edge", "choose another with --port")
     guard = Guard(Limits())
     guard.most = affordable(guard.limits)
@@ -103,10 +108,12 @@ def migrate(folder: Path) -> None:
 
 
 async def _migrate(settings: Settings) -> list[str]:
+    from caravan import profile
     from sinks.postgres import migrate
     from streams import discover
     from streams.kafka import Kafka
 
+    await profile.demand(settings)
     applied = await migrate(settings.postgres, settings.namespace)
     kafka = Kafka(settings)
     try:

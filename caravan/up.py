@@ -1,5 +1,6 @@
 """`caravan up`, `infra` and `down`: start everything in order, keep it running, end it in order."""
 
+import asyncio
 import os
 import shlex
 import signal
@@ -24,7 +25,7 @@ from caravan.supervise import Parent, Service, keep, say, until_stopped
 READY = 90.0  # s that a worker or the edge may take to be ready
 STOP = 4.0  # s that workers and the edge have to leave their groups and finish requests; the rest of 10 s is the infrastructure's
 DOWN = 15.0  # s that `down` waits
-PROMISE = "survives the crash of any process, not a loss of power"
+PROMISE = "survives the crash of any process; not a loss of power, nor of this disk"
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,18 @@ class Platform:
         if not self.instance.run.made and self.infra.parts:
             tell(f"first start in {self.instance.folder}: setting up the broker and Postgres")
         self.infra.start()
+        self._demand_safe()
         self.migrate()
         self._begin()
+
+    def _demand_safe(self) -> None:
+        """In production, refuse before anything is made. Raises a Problem."""
+        environment = self.instance.environment(os.environ)
+        if environment.get("CARAVAN_PROFILE") == "production":
+            from caravan import profile
+            from streams.settings import Settings
+
+            asyncio.run(profile.demand(Settings.from_env(environment | {"CARAVAN_CLOCK": self.instance.run.clock})))
 
     def migrate(self) -> None:
         """Apply new migrations and make new topics. Raises a Problem."""
@@ -220,7 +231,8 @@ def reach(instance: Instance, parts: Infra) -> str:
             *lines,
             "# Paste the lines above into another shell. SQL:",
             f'{shlex.quote(str(psql))} "$CARAVAN_POSTGRES"',
-            f"# Logs: {instance.logs}. Ctrl-C ends both.",
+            f"# Logs: {instance.logs}. What is here {PROMISE}.",
+            "# Ctrl-C ends both.",
         ]
     )
 

@@ -26,6 +26,13 @@ class Actual(NamedTuple):
     records: int
 
 
+class Copies(NamedTuple):
+    """On how many brokers each partition of a topic stands, at least, 0 where that is not told, and its configuration; None where we may not read it."""
+
+    brokers: int
+    config: Mapping[str, str] | None
+
+
 class Catalogue:
     """Use it with `async with`; topics are named without namespace. Raises CaravanError while Kafka is away."""
 
@@ -69,6 +76,28 @@ class Catalogue:
         for place, (start, end) in bounds.items():
             records[place.topic] += end - start
         return {name: Actual(count, configs.get(name, {}), records[name]) for name, count in own.items()}
+
+    async def copies(self, names: Collection[str]) -> dict[str, Copies]:
+        """How safely these topics are kept; of one that there is not yet, how the brokers would make it."""
+        described = await answered(self._url, self._admin.describe_topics())
+        there = {told["topic"].removeprefix(self._prefix): told for told in described if not told["error_code"]}
+        own = [name for name in names if self._prefix + name in {told["topic"] for told in there.values()}]
+        configs = await self._configs(own)
+        usual = await self._usual()
+        return {
+            name: Copies(min(len(part["replicas"]) for part in there[name]["partitions"]), configs.get(name))
+            if name in own
+            else Copies(int((usual or {}).get("default.replication.factor", 0)), usual)
+            for name in names
+        }
+
+    async def _usual(self) -> dict[str, str] | None:
+        """What a broker gives to topics that say nothing else."""
+        brokers = await answered(self._url, self._admin.describe_cluster())
+        asked = ConfigResource(ConfigResourceType.BROKER, str(brokers["brokers"][0]["node_id"]))
+        answers = await answered(self._url, self._admin.describe_configs([asked]))
+        found = [entries for answer in answers for code, _, _, _, entries in answer.resources if not code]
+        return {entry[0]: entry[1] for entry in found[0]} if found else None
 
     async def _configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
         asked = [ConfigResource(ConfigResourceType.TOPIC, self._prefix + name) for name in names]
