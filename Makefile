@@ -8,7 +8,7 @@ WORKERS ?= auto
 RUN := .venv/bin/python
 COMPILE := --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-full check format bench lock clean
+.PHONY: help setup up test test-full soak check format bench lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -24,6 +24,9 @@ test: setup ## every test but the long ones; make test ARGS="-k points" picks so
 
 test-full: setup ## every test
 	@$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+soak: setup ## random faults on a whole platform with three brokers: make soak ARGS="--minutes 30 --seed 7"
+	@$(RUN) -m tests.faults.soak $(ARGS)
 
 check: setup ## lint, format, types, import contracts
 	@$(RUN) -m ruff check .
