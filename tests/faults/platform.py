@@ -1,6 +1,6 @@
 """All domains in real processes, workers and edges, through proxies to Kafka and Postgres; several clients speak to it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,9 +17,11 @@ from sinks.postgres import migrate
 from streams import discover
 from streams.kafka import Kafka
 from streams.settings import Settings
+from tests.acceptance.answers import answer
 from tests.checker.check import check
 from tests.checker.history import History
 from tests.checker.model import platform as model
+from tests.faults.accounts import Account, pause
 from tests.faults.crowd import Crowd
 from tests.faults.ground import ROOT, Worker
 from tests.faults.observer import observe, watched
@@ -86,7 +88,31 @@ class Platform:
         for outside in self.domains.values():
             await observe(self.history, outside, dict(self.settings.signing_keys))
         self.history.note("clock", "observer", at=datetime.now(UTC))
-        return check(self.history.seen, model)
+        return [*check(self.history.seen, model), *self._answered_wrong()]
+
+    def _answered_wrong(self) -> Iterator[str]:
+        """Answers that a line should not have got, and accepted commands that have no result."""
+        for reply in self.crowd.answers:
+            if reply.status != answer(reply.line):
+                yield f"answer: {reply.line} got {reply.status}"
+        results = {one["cmd_id"] for one in self.history.seen if one["kind"] == "result"}
+        accepted = {reply.command_id for reply in self.crowd.answers if reply.status == 202}
+        yield from (f"lost: {name} was accepted and has no result" for name in accepted - results)
+
+    def account(self, findings: Sequence[str], span: tuple[float, float]) -> Account:
+        """What it came to; load went on in `span` (Unix time)."""
+        return Account(
+            commands=sum(one["kind"] == "record" for one in self.history.seen),
+            lost=sum(one.startswith("lost:") for one in findings),
+            doubled=sum(one.startswith("doubled:") for one in findings),
+            pause_s=self.pause(span),
+        )
+
+    def pause(self, span: tuple[float, float]) -> float:
+        """Seconds, at most, without any event of points."""
+        points = self.domains["points"]
+        found = (records for (topic, _), records in points.all_records().items() if topic == points.topic.events_topic)
+        return pause(sorted((one for records in found for one in records), key=lambda one: one.timestamp), span)
 
     def stop(self) -> None:
         """End all."""

@@ -1,17 +1,19 @@
 """What tests of scenarios measured, a JSON line each, and the table of docs/reliability.md made of these lines.
 
-`CARAVAN_RELIABILITY=FILE make test-full ARGS="tests/faults"` writes them, `python -m tests.faults.report FILE` prints the table.
+`CARAVAN_RELIABILITY=FILE make test-full ARGS="tests/faults"` writes them, `python -m tests.faults.report FILE` prints the table, and with
+`--into docs/reliability.md` puts it there.
 """
 
+import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 FILE = "CARAVAN_RELIABILITY"
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 HEAD = (
     "| scenario | what is shown | faults | commands | lost | doubled | longest pause | run it again |\n"
     "|---|---|--:|--:|--:|--:|--:|---|"
@@ -60,10 +62,21 @@ def table(lines: Iterable[str]) -> Iterator[str]:
         yield f"| {' | '.join(_cells(line))} |"
 
 
+def insert(text: str, rows: Iterable[str]) -> str:
+    """A text with these rows between its marks, in place of what was there."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the text has no {BEGIN} before an {END}")
+    return "\n".join((before + begin, *rows, end + after))
+
+
 def _cells(line: Line) -> tuple[str, ...]:
     file, _, name = line.test.rpartition("::")
     pause = "-" if line.pause_s is None else f"{line.pause_s:.1f} s"
     counts = (f"{number:,}".replace(",", " ") for number in line[2:6])
+    if not file:  # not a test but the soak, with its arguments
+        return "all at random", "soak", *counts, pause, f'`make soak ARGS="{name}"`'
     return ", ".join(line.scenarios), _words(name), *counts, pause, f'`make test-full ARGS="{file} -k {_plain(name)}"`'
 
 
@@ -82,5 +95,18 @@ def _number(scenario: str) -> int:
     return int(found.group()) if found else 0
 
 
+def main() -> None:
+    """Print the table, or put it where it belongs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lines", type=Path)
+    parser.add_argument("--into", type=Path)
+    given = parser.parse_args()
+    rows = table(given.lines.read_text("utf-8").splitlines())
+    if given.into is None:
+        print("\n".join(rows))
+    else:
+        given.into.write_text(insert(given.into.read_text("utf-8"), rows), "utf-8")
+
+
 if __name__ == "__main__":
-    print("\n".join(table(Path(sys.argv[1]).read_text("utf-8").splitlines())))
+    main()

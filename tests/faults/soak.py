@@ -17,13 +17,12 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from itertools import count, islice, pairwise
+from itertools import count, islice
 from pathlib import Path
 
 from examples.generate import Line
 from examples.journeys import Journeys
 from streams.settings import Settings
-from tests.acceptance.answers import answer
 from tests.faults.cluster import Cluster
 from tests.faults.infrastructure import Own
 from tests.faults.injuries import INJURIES, Injury, Patient
@@ -94,7 +93,7 @@ class Soak:
                 tills = await self._load(platform, patient, faults, seconds)
                 span = begin, time.time()
                 await self._finish(platform, tills)
-                findings = [*await platform.wrong(), *answered_wrong(platform)]
+                findings = await platform.wrong()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding, and the history is kept
                 span, findings = (0.0, 0.0), ["stopped: " + "".join(traceback.format_exception(error))]
         self._sum(platform, faults, findings, span)
@@ -144,7 +143,7 @@ class Soak:
         total.findings += findings
         total.counts.update(platform.crowd.counts)
         total.counts["commands"] += sum(one["kind"] == "record" for one in platform.history.seen)
-        total.pause_s = max(total.pause_s, pause := longest_pause(platform, span))
+        total.pause_s = max(total.pause_s, pause := platform.pause(span))
         print(
             f"  {platform.crowd.counts}, {faults.total()} faults, longest pause {pause:.1f} s, {len(findings)} findings",
             flush=True,
@@ -161,27 +160,6 @@ def settings_of(kafka: str, postgres: str, seed: int) -> Settings:
         signing_keys=(("k1", secrets.token_bytes(32)),),
         jwt_secret=secrets.token_hex(32),
     )
-
-
-def answered_wrong(platform: Platform) -> list[str]:
-    """Answers that a line should not have got, and accepted commands that have no result."""
-    wrong = [
-        f"answer: {reply.line} got {reply.status}"
-        for reply in platform.crowd.answers
-        if reply.status != answer(reply.line)
-    ]
-    results = {one["cmd_id"] for one in platform.history.seen if one["kind"] == "result"}
-    accepted = {reply.command_id for reply in platform.crowd.answers if reply.status == 202}
-    return [*wrong, *(f"lost: {name} was accepted and has no result" for name in accepted - results)]
-
-
-def longest_pause(platform: Platform, span: tuple[float, float]) -> float:
-    """Seconds without any event of points while clients tried."""
-    begin, end = span
-    points = platform.domains["points"]
-    found = (records for (topic, _), records in points.all_records().items() if topic == points.topic.events_topic)
-    times = sorted(record.timestamp / 1000 for records in found for record in records)
-    return max((b - a for a, b in pairwise([begin, *times]) if a < end), default=0.0)
 
 
 def main() -> None:
@@ -202,7 +180,7 @@ def main() -> None:
         print(f"{number:6} {name}")
     print(f"{dict(total.counts)}")
     print("\n".join(total.findings[:50]))
-    test = f"tests/faults/soak.py --minutes {given.minutes:g} --seed {given.seed}"
+    test = f"--minutes {given.minutes:g} --seed {given.seed}"
     Figures(SCENARIOS, test).note(
         faults=total.faults.total(),
         commands=total.counts["commands"],
