@@ -73,18 +73,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             records.update(await super()._fetch_records(consumer, active_partitions, timeout, max_records))
         return {tp: Delivery(found, self.generations[TP(*tp)]) for tp, found in records.items()}
 
-    async def holds(self, tp: TP) -> bool:
+    async def holds(self, tp: TP) -> bool | None:
         """Whether the group's coordinator knows us in the generation in which we were given this partition, asked now."""
-        return bool(await self.call_thread(self._holds, tp))
+        answer: bool | None = await self.call_thread(self._holds, tp)
+        return answer
 
-    async def _holds(self, tp: TP) -> bool:
+    async def _holds(self, tp: TP) -> bool | None:
         """A heartbeat beside the client's own, which leaves it to that one to act on the answer."""
         consumer = self._ensure_consumer()
         group = consumer._coordinator
         try:
             answer = await group._send_req(HeartbeatRequest(group.group_id, group.generation, group.member_id))
         except KafkaError:
-            return False
+            return None
         return answer.error_code == 0 and TopicPartition(*tp) in consumer.assignment()
 
     def look_again(self) -> None:
@@ -302,12 +303,12 @@ class App(faust.App):
             self._active.set()
             self._thread.look_again()
 
-    async def holds(self, slot: Slot) -> bool:
-        """Whether the group says that this partition is worked here."""
+    async def holds(self, slot: Slot) -> bool | None:
+        """Whether the group says that this partition is worked here; None when nobody answers."""
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 return not self.rebalancing and await self._thread.holds(self._tp(slot))
-        return False
+        return None
 
     async def hint(self, slot: Slot, offset: int) -> None:
         """Tell the group where we stand."""

@@ -84,8 +84,8 @@ class Feed(Protocol):
         """Deliver again."""
         ...
 
-    async def holds(self, slot: Slot) -> bool:
-        """Whether the group says, asked now, that this partition is worked here; False as well when nobody answers in time."""
+    async def holds(self, slot: Slot) -> bool | None:
+        """Whether the group says, asked now, that this partition is worked here; None when nobody answers in time."""
         ...
 
     async def hint(self, slot: Slot, offset: int) -> None:

@@ -29,7 +29,7 @@ HINT_S = 1.0  # between two positions told to Kafka
 DEFER_S = 1.0  # how long a position that passed only records without effect may stay unwritten
 STOPPED_S = 5.0  # how often a stopped partition looks whether it was mended
 GROUP_S = 1.5  # how long one that lost its claim waits for a word of the group before it asks again
-ASKED = 3  # times that it asks before it claims without a word
+ASKED = 3  # times that nobody may answer before it claims without a word; what the group denies is not claimed
 
 
 class Reassigned(Exception):
@@ -388,10 +388,12 @@ class Partition:
 
     async def _confirm(self) -> None:
         """After a loss: the group may not have told yet that another one has the partition; a claim now would take it away again."""
-        for _ in range(ASKED):
-            if self._leaving or self._reassigned or await self._feed.holds(self.slot):
+        unanswered = 0
+        while unanswered < ASKED and not (self._leaving or self._reassigned):
+            if (ours := await self._feed.holds(self.slot)) is True:
                 return
-            await self._sleep(GROUP_S)
+            unanswered += ours is None
+            await self._sleep(GROUP_S)  # a word of the group ends it
 
     async def _abandon(self) -> None:
         if self._committing is not None:

@@ -173,7 +173,7 @@ class RigFeed:
         self.hints: list[tuple[Slot, int]] = []
         self.pauses = 0
         self.asked = 0  # how often the group was asked
-        self.unsure = False  # whether the group has no good word for us
+        self.word: bool | None = True  # what it says
         self.held = False  # deliveries are made by hand
         self.lose: deque[bool] = deque()  # whether the next deliveries are lost
         self.stale: deque[bool] = deque()  # whether the next deliveries come as if fetched before the last seek
@@ -198,9 +198,9 @@ class RigFeed:
         self.readers[slot].flowing = True
         asyncio.get_running_loop().call_soon(self.pump)
 
-    async def holds(self, slot: Slot) -> bool:
+    async def holds(self, slot: Slot) -> bool | None:
         self.asked += 1
-        return not self.unsure
+        return self.word
 
     async def hint(self, slot: Slot, offset: int) -> None:
         self.hints.append((slot, offset))

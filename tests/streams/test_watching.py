@@ -329,7 +329,7 @@ async def test_one_that_lost_its_claim_asks_the_group_before_it_claims(
     monkeypatch.setattr("streams.loop.GROUP_S", 3600.0)
     owner = rig.decider()
     await until(owner.partition.claimed.is_set)
-    owner.feed.unsure = True
+    owner.feed.word = False
     rig.store.before["commit"].append(Lost("Another owner holds this partition."))
     rig.send(Add(account=A, amount=1))
     await until(lambda: owner.feed.asked)
@@ -348,7 +348,7 @@ async def test_one_that_has_lost_the_partition_leaves_without_another_claim(
     monkeypatch.setattr("streams.loop.GROUP_S", 3600.0)
     owner = rig.decider()
     await until(owner.partition.claimed.is_set)
-    owner.feed.unsure = True
+    owner.feed.word = False
     rig.store.before["commit"].append(Lost("Another owner holds this partition."))
     rig.send(Add(account=A, amount=1))
     await until(lambda: owner.feed.asked)
@@ -360,8 +360,21 @@ async def test_without_a_word_of_the_group_it_claims_in_the_end(rig: Rig, monkey
     monkeypatch.setattr("streams.loop.GROUP_S", 0.001)
     owner = rig.decider()
     await until(owner.partition.claimed.is_set)
-    owner.feed.unsure = True
+    owner.feed.word = None
     rig.store.before["commit"].append(Lost("Another owner holds this partition."))
     rig.send(Add(account=A, amount=1))
     await until(lambda: rig.place().next == 1)
     assert owner.feed.asked == 3
+
+
+async def test_what_the_group_denies_is_not_claimed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.loop.GROUP_S", 0.001)
+    owner = rig.decider()
+    await until(owner.partition.claimed.is_set)
+    owner.feed.word = False
+    rig.store.before["commit"].append(Lost("Another owner holds this partition."))
+    rig.send(Add(account=A, amount=1))
+    await until(lambda: owner.feed.asked > 10)
+    assert rig.store.calls["claim"] == 1
+    owner.feed.word = True
+    await until(lambda: rig.place().next == 1)
