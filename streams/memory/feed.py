@@ -46,6 +46,8 @@ class MemoryFeed:
             raise OSError(f"{slot.topic}/{slot.partition} is not assigned here any more")
         reader.cursor = offset
         reader.generation += 1
+        if reader.flowing:
+            asyncio.get_running_loop().call_soon(self.deliver, slot)
         return reader.generation
 
     def pause(self, slot: Slot) -> None:

@@ -65,8 +65,10 @@ class Seen:
         return f"{result['domain']}.commands", result["partition"], result["offset"]
 
     def is_finished(self, place: Place) -> bool:
-        """Whether a record of a command topic has come to its end."""
-        return place in self.put_aside or self.records[place]["cmd_id"] in self.results
+        """Whether a record of a command topic has come to its end; a repeat has with the record that it repeats."""
+        name = self.records[place]["cmd_id"]
+        first = self.places[name][0] if name else place
+        return place in self.put_aside or first in self.put_aside or name in self.results
 
 
 def place_of(one: Observation) -> Place:
@@ -194,13 +196,20 @@ def _numbers(seen: Seen) -> Iterator[str]:
 def _order(seen: Seen) -> Iterator[str]:
     """The commands of a key took effect in the order of the log; only what held nobody back may be redriven later."""
     free = {place_of(one) for one in seen.by["redriven"] if not one["holds"]}
+    held: dict[tuple[str, str], int] = {}
+    for one in seen.by["parked"]:
+        if one["holds"] and _of_decider(one) and one["offset"] >= 0:
+            key = one["topic"], one["key"]
+            held[key] = min(one["offset"], held.get(key, one["offset"]))
     last: dict[tuple[str, str], int] = {}
     for (topic, partition), events in seen.numbered.items():
         for number in sorted(events):
             one = events[number]
-            offset, key = one["envelope"]["source"]["offset"], (topic, one["key"])
-            if offset < 0 or (topic.replace(".events", ".commands"), partition, offset) in free:
+            offset, key = one["envelope"]["source"]["offset"], (topic.replace(".events", ".commands"), one["key"])
+            if offset < 0 or (key[0], partition, offset) in free:
                 continue  # a timer's, or garbage that became a command
+            if offset > held.get(key, offset):
+                yield f"reordered: {one['cmd_id']} of {key} took effect, and its key waits behind offset {held[key]}"
             if offset < last.get(key, -1):
                 yield f"reordered: {one['cmd_id']} of {key} at offset {offset} came after the one at {last[key]}"
             last[key] = offset

@@ -50,6 +50,11 @@ class History:
             self._file.write(msgspec.json.encode(seen) + b"\n")
             self._file.flush()
 
+    def keep(self, path: Path) -> Path:
+        """Write all of it to a file."""
+        path.write_bytes(b"".join(msgspec.json.encode(seen) + b"\n" for seen in self.seen))
+        return path
+
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
