@@ -14,10 +14,12 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from caravan.embedded.kafka import Kafka
+from caravan.errors import StartFailed
 from caravan.instance import LOOPBACK, Instance
 from streams.kafka import KafkaUrl
 
 BROKERS = (1, 2, 3)
+TRIES = 4  # time-outs of a start
 REPLICATED = """
 node.id={node}
 controller.quorum.voters={voters}
@@ -66,6 +68,16 @@ class Broker(Kafka):
     def thaw(self) -> None:
         """Let it go on."""
         os.kill(self.pid, signal.SIGCONT)
+
+    def wait(self) -> None:
+        """Return when it answers: beside its fellows it may take more than one time-out."""
+        for _ in range(TRIES):
+            try:
+                return super().wait()
+            except StartFailed:
+                if not self.runs:
+                    raise
+        raise StartFailed(f"broker {self.node} runs and does not answer; see {self.log}")
 
     async def again(self) -> None:
         """Start it where it was; it answers when this returns."""

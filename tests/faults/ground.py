@@ -23,7 +23,7 @@ from tests.faults.accounts import Account, account
 from tests.faults.invariants import broken
 from tests.faults.load import USERS, Load
 from tests.faults.observer import observe, watched
-from tests.faults.outside import COMMANDS, PARTITIONS, Outside, settled, until
+from tests.faults.outside import COMMANDS, PARTITIONS, PATIENCE_S, Outside, settled, until
 from topics.points import POINTS
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ class Worker:
         """What it wrote."""
         return self.log.read_text("utf-8", "replace")
 
-    async def said(self, words: str) -> None:
+    async def said(self, words: str, seconds: float = PATIENCE_S) -> None:
         """Wait until it wrote this; raises when it ended before."""
 
         async def has() -> bool:
@@ -64,7 +64,7 @@ class Worker:
             assert ended is None, f"it ended with {ended}:\n{self.text}"
             return False
 
-        await until(has, f"{words!r} in\n{self.text}")
+        await until(has, f"{words!r} in {self.log}", seconds)
 
     @property
     def runs(self) -> bool:

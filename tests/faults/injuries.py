@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.faults.cluster import Cluster
 from tests.faults.infrastructure import Own
 from tests.faults.outside import AWAY
-from tests.faults.platform import Platform
+from tests.faults.platform import READY_S, Platform
 from tests.faults.proxy import Proxy
 
 LASTS_S = (0.5, 8.0)
@@ -42,7 +42,7 @@ async def worker_killed(patient: Patient) -> None:
     platform.workers[name].kill()
     if patient.dice.random() < 0.3:
         await patient.while_it_lasts(LONG_S)
-    await platform.start_worker(name).said("worker ready")
+    await platform.start_worker(name).said("worker ready", READY_S)
 
 
 async def worker_frozen(patient: Patient) -> None:
@@ -57,7 +57,7 @@ async def worker_restarted(patient: Patient) -> None:
     """As an operator does."""
     name = patient.dice.choice(sorted(patient.platform.workers))
     await asyncio.to_thread(patient.platform.workers[name].stop)
-    await patient.platform.start_worker(name).said("worker ready")
+    await patient.platform.start_worker(name).said("worker ready", READY_S)
 
 
 async def edge_killed(patient: Patient) -> None:

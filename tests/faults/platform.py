@@ -27,6 +27,7 @@ from tests.faults.ground import ROOT, Worker
 from tests.faults.observer import observe, watched
 from tests.faults.outside import Outside, settled, until
 
+READY_S = 180.0  # how long a process may take until it works, on a busy machine
 SETTLE_S = 300.0  # how long it may take until all is done after the last fault
 
 
@@ -65,9 +66,9 @@ class Platform:
     async def ready(self) -> None:
         """Wait until all processes are."""
         for worker in self.workers.values():
-            await worker.said("worker ready")
+            await worker.said("worker ready", READY_S)
         for port in self.edges:
-            await until(partial(serves, port), f"the edge on {port} serves")
+            await until(partial(serves, port), f"the edge on {port} serves", READY_S)
 
     async def settle(self) -> None:
         """Wait until everything is done."""
