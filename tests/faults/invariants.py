@@ -3,7 +3,7 @@
 import hmac
 import json
 from base64 import b64decode
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -116,7 +116,7 @@ def _misplaced(seen: Seen, ids: dict[Place, str]) -> Iterator[str]:
 
 
 def _told(seen: Seen, keys: Keys) -> Iterator[str]:
-    """The events, repeats dropped: without gaps, signed, in the order of their commands, each command's in one piece."""
+    """The events, repeats dropped: without gaps, signed, those of a key in the order of their commands, each command's in one piece."""
     told = []
     for partition, records in seen.events.items():
         if not all(_is_signed(EVENTS, record, keys) for record in records):
@@ -132,15 +132,23 @@ def _told(seen: Seen, keys: Keys) -> Iterator[str]:
         if seen.offsets[partition]["number"] != len(values) if partition in seen.offsets else values:
             yield f"partition {partition} has events up to {len(values)}, and Postgres knows of another number"
         fresh = [json.loads(value) for _, value in sorted(values.items())]
-        offsets = [event["source"]["offset"] for event in fresh]
-        if offsets != sorted(offsets):
-            yield f"the events of partition {partition} are not in the order of their commands"
+        yield from _ordered(partition, fresh)
         told += [str(name) for name, _ in groupby(fresh, key=lambda event: event["command_id"])]
         yield from _counted(fresh)
     if wrong := Counter(told) - Counter(seen.results.keys()):
         yield f"told more than once or without a result: {list(wrong)}"
     if wrong := Counter(seen.results.keys()) - Counter(told):
         yield f"not told: {list(wrong)}"
+
+
+def _ordered(partition: int, events: list[dict[str, Any]]) -> Iterator[str]:
+    """Those of a key are: one that waited is redriven behind the others."""
+    offsets: defaultdict[str, list[int]] = defaultdict(list)
+    for event in events:
+        offsets[event["aggregate_id"]].append(event["source"]["offset"])
+    for key, there in offsets.items():
+        if there != sorted(there):
+            yield f"the events of {key} on partition {partition} are not in the order of their commands"
 
 
 def _counted(events: list[dict[str, Any]]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The shipped loop on ports in memory, with faults where a test wants them."""
 
 import asyncio
+from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -216,10 +217,11 @@ class RigFeed:
         if self.held:
             return
         for slot, reader in self.readers.items():
-            records = [r for r in self.broker._topics[slot.topic][slot.partition] if r.offset >= reader.cursor]
-            if not (reader.flowing and records):
+            records = self.broker._topics[slot.topic][slot.partition]
+            first = bisect_left(records, reader.cursor, key=lambda record: record.offset)
+            batch = records[first : first + self.size]
+            if not (reader.flowing and batch):
                 continue
-            batch = records[: self.size]
             reader.cursor = batch[-1].offset + 1
             if not (self.lose and self.lose.popleft()):
                 stale = 1 if self.stale and self.stale.popleft() else 0
