@@ -31,7 +31,11 @@ class Own:
         other = {"CARAVAN_KAFKA", "CARAVAN_POSTGRES"} - {f"CARAVAN_{what.upper()}"}
         self._infra = Infra(self.instance, dict.fromkeys(other, "elsewhere"), **LASTING)
         self._stack.callback(self._infra.stop)
-        self._infra.start()
+        try:
+            self._infra.start()
+        except BaseException:
+            self._stack.close()
+            raise
         self.url = self.instance.exports()[f"CARAVAN_{what.upper()}"]
 
     @property
