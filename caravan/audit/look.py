@@ -284,8 +284,8 @@ class Auditor:
             rule = (check.__doc__ or "").partition("\n")[0]
             for row in found.rows[:SHOWN]:
                 findings.add(name, domain.name, place, f"{rule} Not so: {fields(masked(row))}", check.__mend__)  # type: ignore[attr-defined]
-            if more := len(found.rows) - SHOWN:
-                findings.count(name, domain.name, max(0, more))
+            if (more := len(found.rows) - SHOWN) > 0:
+                findings.count(name, domain.name, more)
 
     async def _check_beyond(self, domain: Domain, findings: Findings) -> None:
         """What stands on the topic above the last number of the snapshot was given since then."""

@@ -41,7 +41,7 @@ class Wishes:
 
     domains: Collection[str]
     since: int = 0
-    every: int | None = None
+    every: float | None = None
     metrics: tuple[str, int] | None = None
     as_json: bool = False
 
@@ -79,14 +79,14 @@ async def _audit(ours: Settings, wishes: Wishes) -> list[Finding]:
         auditor = Auditor(ours, wishes.domains or None, since=wishes.since, progress=progress)
         await stack.enter_async_context(auditor)
         if wishes.every is not None:
-            await _watch(auditor, wishes, metrics, progress)
+            await watch(auditor, wishes, metrics, progress)
         look = await auditor.look()
-    progress.clear()
-    print(_json(auditor, look) if wishes.as_json else _report(auditor, look), flush=True)
+        progress.clear()
+        print(_json(auditor, look) if wishes.as_json else _report(auditor, look), flush=True)
     return list(look.findings) if look.findings.broken else []
 
 
-async def _watch(auditor: Auditor, wishes: Wishes, metrics: Metrics, progress: "Progress") -> None:
+async def watch(auditor: Auditor, wishes: Wishes, metrics: Metrics, progress: "Progress") -> None:
     """Look for ever; print what has come and what is gone since the look before."""
     before: set[Finding] | None = None
     assert wishes.every is not None

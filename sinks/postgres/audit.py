@@ -1,5 +1,6 @@
 """What Postgres holds at one moment, for the auditor: one snapshot of all domains, which can only be read."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
@@ -10,6 +11,7 @@ from sinks.postgres.names import quoted, schema_of
 from streams.audit import Check
 from streams.errors import CaravanError
 
+END_S = 3.0  # how long Postgres may take to say goodbye
 CHUNK = 2000  # rows that are fetched at a time
 
 
@@ -62,7 +64,11 @@ class Snapshot:
 
     async def __aexit__(self, *_: object) -> None:
         """End it."""
-        self._connection.terminate()
+        try:
+            async with asyncio.timeout(END_S):
+                await self._connection.close()
+        except (TimeoutError, *DRIVER):
+            self._connection.terminate()
 
     async def migrated(self, domain: str) -> bool:
         """Whether the domain has its tables."""

@@ -7,16 +7,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import pytest
+import pytest_asyncio
 
 from caravan.errors import Problem
 from caravan.instance import Instance
+from streams.settings import Settings
+from tests.caravan.audited import Platform, rested_platform
+from tests.caravan.running import Running as Infra
 
 ROOT = Path(__file__).parents[2]
 CARAVAN = (sys.executable, "-m", "caravan")
@@ -186,3 +191,16 @@ def folders() -> Iterator[Callable[[], Path]]:
 def data(folders: Callable[[], Path]) -> Path:
     """A data folder that is not there yet."""
     return folders()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def rested(infra: Infra, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
+    """All domains after some work, and an auditor that has looked at it; whoever damages something mends it."""
+    settings = Settings(
+        kafka=infra.kafka,
+        postgres=infra.postgres,
+        namespace=f"t{uuid4().hex[:6]}_",
+        signing_keys=(("k1", bytes(range(32))),),
+    )
+    async with rested_platform(settings, tmp_path_factory.mktemp("audited")) as platform:
+        yield platform

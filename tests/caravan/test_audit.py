@@ -1,58 +1,43 @@
 """The auditor on a platform that has worked: it finds nothing, and names whatever is then done to topics and tables."""
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 
 from caravan.audit import Finding, audit
 from streams import discover
 from streams.audit import check
 from streams.errors import CaravanError
 from streams.reading import Place
-from streams.settings import Settings
 from streams.view import Db
-from tests.caravan.audited import Platform, breaking, place_of, rested_platform
-from tests.caravan.running import Running
+from tests.caravan.audited import Platform, breaking, place_of
 from topics.points import AwardPoints, TransferPoints
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-NAMESPACE = f"t{uuid4().hex[:6]}_"
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 USER = "v0"
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def platform(infra: Running, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
-    settings = Settings(
-        kafka=infra.kafka, postgres=infra.postgres, namespace=NAMESPACE, signing_keys=(("k1", bytes(range(32))),)
-    )
-    async with rested_platform(settings, tmp_path_factory.mktemp("audited")) as platform:
-        yield platform
-
-
-async def only(platform: Platform, name: str) -> Finding:
+async def only(rested: Platform, name: str) -> Finding:
     """The finding of that name, of which there is one."""
-    (found,) = [one for one in (await platform.look()).findings if one.check == name]
+    (found,) = [one for one in (await rested.look()).findings if one.check == name]
     return found
 
 
-async def test_a_healthy_platform_has_no_findings(platform: Platform) -> None:
+async def test_a_healthy_platform_has_no_findings(rested: Platform) -> None:
     """And something of everything was looked at: every table of every domain has rows."""
-    look = await platform.look()
+    look = await rested.look()
     tables = {
         (name, table): sum(domain.scratch.sums(table).counts)
-        for name, domain in platform.auditor.domains.items()
+        for name, domain in rested.auditor.domains.items()
         for table in ("results", "state", "timers", *(kind.name for kind in domain.tables))
     }
 
     assert breaking(look.findings) == {}
     assert {place for place, rows in tables.items() if not rows} == {("identity", "timers")}
     assert set(look.ages.values()) == {0.0}
-    assert breaking(await audit(platform.settings)) == {}
+    assert breaking(await audit(rested.settings)) == {}
 
 
 # What is done to a table, and what is found then: domain, tables, statement, the names by domain, words of one of them.
@@ -143,23 +128,23 @@ DAMAGES: dict[str, tuple[str, str, str, set[str], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_what_is_done_to_a_table_is_named(platform: Platform, damage: str) -> None:
+async def test_what_is_done_to_a_table_is_named(rested: Platform, damage: str) -> None:
     domain, table, statement, names, words = DAMAGES[damage]
-    async with platform.kept(table, domain=domain):
-        await platform.execute(statement, domain=domain)
-        findings = list((await platform.look()).findings)
+    async with rested.kept(table, domain=domain):
+        await rested.execute(statement, domain=domain)
+        findings = list((await rested.look()).findings)
 
     assert {(one.domain, one.check) for one in findings if not one.harmless} == {(domain, name) for name in names}
     assert any(words in f"{one.place}: {one.words}" for one in findings), [str(one) for one in findings]
     assert "enc1." not in json.dumps([str(one) for one in findings])
-    assert await platform.found() == {}
+    assert await rested.found() == {}
 
 
-async def test_a_doubled_movement_is_told_with_the_sums(platform: Platform) -> None:
+async def test_a_doubled_movement_is_told_with_the_sums(rested: Platform) -> None:
     """As the domain's own checks tell it."""
-    async with platform.kept("ledger"):
-        await platform.execute(DAMAGES["ledger doubled"][2])
-        found = await only(platform, "balance_is_its_ledger")
+    async with rested.kept("ledger"):
+        await rested.execute(DAMAGES["ledger doubled"][2])
+        found = await only(rested, "balance_is_its_ledger")
 
     assert "What a user has available and held is what the ledger gave" in found.words
     assert "account=user:v0:available ledger=85 balance=35" in found.words
@@ -189,90 +174,90 @@ POSITIONS: dict[str, tuple[str, set[str], str]] = {
 
 
 @pytest.mark.parametrize("damage", POSITIONS)
-async def test_what_is_done_to_a_position_is_named(platform: Platform, damage: str) -> None:
+async def test_what_is_done_to_a_position_is_named(rested: Platform, damage: str) -> None:
     statement, names, words = POSITIONS[damage]
-    async with platform.kept("offsets"):
-        await platform.execute(statement)
-        findings = list((await platform.look()).findings)
+    async with rested.kept("offsets"):
+        await rested.execute(statement)
+        findings = list((await rested.look()).findings)
 
     assert {one.check for one in findings if not one.harmless} == names
     assert any(words in f"{one.place}: {one.words}" for one in findings), [str(one) for one in findings]
 
 
-async def test_an_unsent_event_is_none_of_the_auditors_business_until_its_row_is_gone(platform: Platform) -> None:
+async def test_an_unsent_event_is_none_of_the_auditors_business_until_its_row_is_gone(rested: Platform) -> None:
     """Committed and in the outbox, all holds; deleted before it was sent, its number is missing; sent twice, it is told and harmless."""
     command = AwardPoints(user_id="unsent", amount=3)
     partition = place_of("unsent")
-    async with platform.decided(command) as deciding:
-        look = await platform.look()
+    async with rested.decided(command) as deciding:
+        look = await rested.look()
         assert breaking(look.findings) == {}
         assert (look.waiting["points"], look.ages["points"] >= 0) == (1, True)
 
-        async with platform.kept("outbox"):
-            await platform.execute("DELETE FROM outbox")
-            missing = await only(platform, "event_missing")
-            fresh = breaking(await audit(platform.settings, ["points"]))
-        number = await platform.value("SELECT number FROM outbox")
+        async with rested.kept("outbox"):
+            await rested.execute("DELETE FROM outbox")
+            missing = await only(rested, "event_missing")
+            fresh = breaking(await audit(rested.settings, ["points"]))
+        number = await rested.value("SELECT number FROM outbox")
         assert f"number {number} is neither on the topic nor in the outbox" in missing.words
         assert fresh.keys() >= {("points", name) for name in ("event_missing", "result_without_events", "row_extra")}
 
-        async with platform.kept("outbox"):
-            await platform.execute("UPDATE outbox SET value = value || ' '::bytea")
-            assert await platform.found() == {("points", "outbox_differs"): 1}
+        async with rested.kept("outbox"):
+            await rested.execute("UPDATE outbox SET value = value || ' '::bytea")
+            assert await rested.found() == {("points", "outbox_differs"): 1}
 
-        await platform.relay(deciding)
-        assert await platform.found() == {}
-        await platform.relay(deciding)
-        look = await platform.look()
-        repeated = await only(platform, "event_repeated")
+        await rested.relay(deciding)
+        assert await rested.found() == {}
+        await rested.relay(deciding)
+        look = await rested.look()
+        repeated = await only(rested, "event_repeated")
         assert breaking(look.findings) == {}
         assert look.findings.counts["points", "event_repeated"] == 1
         assert (repeated.harmless, repeated.place.startswith(f"points.events {partition}:")) == (True, True)
         assert f"number {number} once more" in repeated.words
 
 
-async def test_an_outbox_that_nobody_empties_is_named_with_its_age(platform: Platform) -> None:
-    async with platform.decided(AwardPoints(user_id="late", amount=3)) as deciding:
-        async with platform.kept("offsets"):
-            await platform.execute("UPDATE offsets SET moved_at = moved_at - interval '2 minutes'")
-            old = await only(platform, "outbox_old")
-        await platform.relay(deciding)
+async def test_an_outbox_that_nobody_empties_is_named_with_its_age(rested: Platform) -> None:
+    async with rested.decided(AwardPoints(user_id="late", amount=3)) as deciding:
+        async with rested.kept("offsets"):
+            await rested.execute("UPDATE offsets SET moved_at = moved_at - interval '2 minutes'")
+            old = await only(rested, "outbox_old")
+        await rested.relay(deciding)
 
     assert "1 events wait to be sent, for 12" in old.words
-    assert await platform.found() == {}
+    assert await rested.found() == {}
 
 
-async def test_a_policy_that_passed_an_event_without_its_command_is_named(platform: Platform) -> None:
+async def test_a_policy_that_passed_an_event_without_its_command_is_named(rested: Platform) -> None:
     transfer = TransferPoints(user_id="v3", transfer_id="jumped", to="v2", amount=1)
-    async with platform.decided(transfer) as deciding:
-        number = await platform.relay(deciding)
-    assert await platform.found() == {}, "what the policy has not come to is not lost"
+    async with rested.decided(transfer) as deciding:
+        number = await rested.relay(deciding)
+    assert await rested.found() == {}, "what the policy has not come to is not lost"
 
-    async with platform.kept("offsets"):
-        await platform.execute(
+    async with rested.kept("offsets"):
+        await rested.execute(
             "UPDATE offsets SET next = next + 1, number = $2, last_id = NULL WHERE agent = 'transfers' AND partition = $1",
             deciding.slot.partition, number,
         )  # fmt: skip
-        found = await platform.found()
-        jumped = await only(platform, "policy_jumped")
+        found = await rested.found()
+        jumped = await only(rested, "policy_jumped")
 
     assert found == {("points", "policy_jumped"): 1}
     assert f"policy transfers has passed number {number}, and its credit_transfer v2" in jumped.words
 
 
-async def test_events_of_which_postgres_knows_nothing_are_named(platform: Platform) -> None:
+async def test_events_of_which_postgres_knows_nothing_are_named(rested: Platform) -> None:
     """As after a restore of an older copy."""
-    async with platform.kept("offsets"):
-        await platform.execute(
+    async with rested.kept("offsets"):
+        await rested.execute(
             "UPDATE offsets SET number = number - 1, relayed = number - 1 WHERE agent = 'points' AND partition = $1",
             place_of("unsent"),
         )
-        names = breaking(await audit(platform.settings, ["points"]))
+        names = breaking(await audit(rested.settings, ["points"]))
 
     assert ("points", "event_unknown") in names
 
 
-async def test_nothing_can_be_changed_by_an_audit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_can_be_changed_by_an_audit(rested: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a check tries to write is refused by Postgres, and the other checks are run."""
 
     @check(mend="Do not.")
@@ -286,7 +271,7 @@ async def test_nothing_can_be_changed_by_an_audit(platform: Platform, monkeypatc
         return await db.fetch("SELECT 1 AS one")
 
     monkeypatch.setattr(discover, "checks", lambda _: {"writes": writes, "reads": reads})
-    findings = await audit(platform.settings, ["points"])
+    findings = await audit(rested.settings, ["points"])
 
     assert {(one.check, "read-only transaction" in one.words) for one in findings if not one.harmless} == {
         ("check_failed", True),
@@ -294,35 +279,35 @@ async def test_nothing_can_be_changed_by_an_audit(platform: Platform, monkeypatc
     }
 
 
-async def test_it_says_when_it_could_not_look(platform: Platform) -> None:
-    away = replace(platform.settings, postgres="postgresql://nobody@127.0.0.1:1/none")
+async def test_it_says_when_it_could_not_look(rested: Platform) -> None:
+    away = replace(rested.settings, postgres="postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(CaravanError, match="Postgres cannot be reached"):
         await audit(away, ["points"])
     with pytest.raises(CaravanError, match="There is no topic"):
-        await audit(replace(platform.settings, namespace="nowhere_"), ["points"])
+        await audit(replace(rested.settings, namespace="nowhere_"), ["points"])
 
 
-async def test_an_offset_that_jumped_is_named_with_the_commands_that_it_passed(platform: Platform) -> None:
+async def test_an_offset_that_jumped_is_named_with_the_commands_that_it_passed(rested: Platform) -> None:
     """Signed commands are `offset_jumped`, a record that was never validly accepted is `record_lost`; parked they are neither."""
-    partition, offset = await platform.publish(AwardPoints(user_id=USER, amount=1))
-    await platform.publish(AwardPoints(user_id=USER, amount=2))
-    first = await platform.record(Place("points.commands", partition), offset)
-    await platform.write("points.commands", partition, replace(first, headers=()))
-    assert await platform.found() == {}, "undecided is not lost"
+    partition, offset = await rested.publish(AwardPoints(user_id=USER, amount=1))
+    await rested.publish(AwardPoints(user_id=USER, amount=2))
+    first = await rested.record(Place("points.commands", partition), offset)
+    await rested.write("points.commands", partition, replace(first, headers=()))
+    assert await rested.found() == {}, "undecided is not lost"
 
-    async with platform.kept("offsets"):
-        await platform.execute(
+    async with rested.kept("offsets"):
+        await rested.execute(
             "UPDATE offsets SET next = next + 3, last_id = NULL WHERE agent = 'points' AND partition = $1", partition
         )
-        found = await platform.found()
-        jumped, lost = await only(platform, "offset_jumped"), await only(platform, "record_lost")
+        found = await rested.found()
+        jumped, lost = await only(rested, "offset_jumped"), await only(rested, "record_lost")
         for n in range(3):
-            await platform.execute(
+            await rested.execute(
                 'INSERT INTO parked (agent, topic, partition, "offset", headers, cause, error, holds) '
                 "VALUES ('points', 'points.commands', $1, $2, '[]', 'x', 'x', true)", partition, offset + n,
             )  # fmt: skip
-        parked = await platform.found()
-        await platform.execute("DELETE FROM parked")
+        parked = await rested.found()
+        await rested.execute("DELETE FROM parked")
 
     assert found == {("points", "offset_jumped"): 1, ("points", "record_lost"): 1}
     assert jumped.place == f"points.commands {partition}:{offset}"
