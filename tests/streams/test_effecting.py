@@ -435,6 +435,7 @@ async def test_many_calls_are_all_made(desk: Desk) -> None:
         assert desk.rig.amounts(name).count(DONE) == 100
 
 
+@pytest.mark.req("SR067")
 async def test_numbers_that_come_again_are_not_called_again(desk: Desk) -> None:
     outside = Outside()
     desk.owner(outside)
@@ -445,6 +446,25 @@ async def test_numbers_that_come_again_are_not_called_again(desk: Desk) -> None:
     await desk.rig.quiet()
     await until(lambda: desk.rig.place(EVENTS, agent="receipts").next == 3)
     assert len(outside.asked) == 1
+
+
+@pytest.mark.req("SR067")
+async def test_an_older_position_asks_again_under_the_same_key_and_tells_nothing_new(desk: Desk) -> None:
+    """As after a restore: what the outside does twice it can tell by the key, and the domain hears of it once."""
+    outside = Outside()
+    owner = desk.owner(outside)
+    desk.add(5)
+    await desk.settled({A: [5, DONE]})
+    await owner.leave()
+    place = desk.rig.place(EVENTS, agent="receipts")
+    place.next, place.number, place.last_id = 0, 0, None
+    desk.owner(outside)
+    await until(lambda: len(desk.told()) == 2)
+    await desk.settled({A: [5, DONE]})
+
+    first, again = outside.asked
+    assert again == first
+    assert len(set(desk.told())) == 1
 
 
 async def test_what_does_not_speak_is_parked_and_holds_nothing(desk: Desk) -> None:
