@@ -254,6 +254,8 @@ class Partition:
         self._committing = None
         self._careful = CAREFUL
         self._back()
+        if isinstance(fault, BadData) and waiting and (half := len(waiting[0]) // 2):  # whole, it was refused already
+            waiting[:1] = [waiting[0][:half], waiting[0][half:]]
         for records in waiting:
             await self._settle(records)
 

@@ -1,10 +1,14 @@
 """What nobody foresaw: an error of ours ends no partition without a word, and is tried again."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from streams.handler import Position
+from streams.store import Work
 from tests.streams.rig import Owner, Rig, until
-from tests.streams.tally import A, Add
+from tests.streams.tally import A, Add, B
 
 
 class Bugs:
@@ -94,3 +98,22 @@ async def test_hints_that_fail_stop_no_later_ones(rig: Rig) -> None:
     await until(lambda: failed)
     rig.send(Add(account=A, amount=5))
     await until(lambda: owner.feed.hints)
+
+
+async def test_a_record_that_the_store_refuses_costs_the_others_two_more_batches_of_work(rig: Rig) -> None:
+    number, bad = 512, 300
+    for n in range(number):
+        rig.send(Add(account=B if n == bad else A, amount=n, how="nul" if n == bad else "well"))
+    owner = rig.decider(size=number)
+    prepare, prepared = owner.handler.prepare, list[int]()
+
+    async def counted(records: Sequence[Any], at: Position, careful: bool) -> Work:
+        prepared.append(len(records))
+        return await prepare(records, at, careful)
+
+    owner.handler.prepare = counted  # type: ignore[method-assign]
+    await rig.quiet()
+    assert rig.causes() == [(bad, "refused_by_store")]
+    assert rig.amounts(A) == [n for n in range(number) if n != bad]
+    assert sum(prepared) <= 3 * number
+    assert rig.store.calls["commit"] <= 2 * number.bit_length()
