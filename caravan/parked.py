@@ -262,7 +262,7 @@ async def _asked(
     place = found.record.line.place
     request_id = await parked.ask(db, place, action, by=_by(), reason=reason, value=value)
     if request_id is None:
-        raise NotParked(words.gone(found.domain, await parked.history(db, place)))
+        raise NotParked(words.gone_since(found.domain, await parked.history(db, place)))
     await _awaited(asking, desk, {found.domain: [request_id]})
 
 
@@ -281,9 +281,10 @@ async def _awaited(asking: Asking, desk: Desk, asked: dict[str, list[UUID]]) -> 
         raise NotDone(await _why(ours, waiting))
     if any(request.status == "refused" for _, request in ended):
         raise NotDone("the owner refused it; see above")
-    if left := sum(request.still_parked for _, request in ended):
-        which = "it is" if len(ended) == 1 else f"of {left} requests a record is"
-        raise NotDone(f"{which} parked again; see what its error tells now with: caravan parked list")
+    if left := [request for _, request in ended if request.still_parked]:
+        if len(ended) == 1:
+            raise NotDone(f"a record is parked again; look with: caravan parked show {left[0].place}")
+        raise NotDone(f"of {len(left)} requests a record is parked again; look with: caravan parked list")
 
 
 async def _waited(ours: Settings, desk: Desk, asked: Mapping[str, Sequence[UUID]]) -> list[tuple[str, Request]]:
@@ -357,7 +358,7 @@ async def _found(desk: Desk, spot: Spot) -> Found:
     db = await desk.of(domain)
     record = await parked.record(db, place)
     if record is None:
-        raise NotParked(words.gone(domain, await parked.history(db, place)))
+        raise NotParked(words.gone_since(domain, await parked.history(db, place)))
     return Found(domain, record)
 
 

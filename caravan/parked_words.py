@@ -13,7 +13,7 @@ from rich.table import Table
 from api.parked_json import advice
 from caravan.decoded import fields, named, printable
 from sinks.postgres.parked import FOLLOWER, Count, Line, Record, Request
-from streams.inspection import decoded
+from streams.inspection import decoded, difference
 
 PIPE = 200  # characters of a line where there is no terminal
 DUMP = 4096  # bytes of a value that nobody can decode
@@ -86,11 +86,21 @@ def shown(domain: str, record: Record, history: Sequence[Request], options: str 
 
 
 def gone(domain: str, history: Sequence[Request]) -> str:
-    """A record that is not parked (any more)."""
+    """A record that is not parked any more: what it said, and what was done about it."""
+    last = history[-1]
+    told = decoded(last.place.topic, last.value)
+    rows = [("was", f"{last.place} of {domain}; it is not parked any more")]
+    if told is not None:
+        rows += [("message", f"{printable(told.type)} {told.id} by {printable(named(told.actor))}, of {when(told.at)}")]
+        rows += [("payload", printable(fields(told.payload) or "{}"))]
+    return _rows([*rows, *(("history", _event(request)) for request in history)])
+
+
+def gone_since(domain: str, history: Sequence[Request]) -> str:
+    """The same in one line."""
     if not history:
         return "it is not parked; what is: caravan parked list"
-    last = history[-1]
-    return f"{last.place} of {domain} is not parked any more: " + "; ".join(_event(request) for request in history)
+    return f"{history[-1].place} of {domain} is not parked any more: {_event(history[-1])}"
 
 
 def changes(found: Sequence[tuple[str, Any, Any]]) -> str:
@@ -131,7 +141,9 @@ def _outcome(request: Request) -> str:
 def _event(request: Request) -> str:
     """Who did what when, and what came of it."""
     reason = f' because "{printable(request.reason)}"' if request.reason else ""
-    asked = f"{request.action} by {printable(request.by)} at {when(request.asked_at)}{reason}"
+    edits = difference(request.place.topic, request.value, request.edited) if request.value and request.edited else []
+    edited = "".join(f" {name} {_value(before)} -> {_value(after)}," for name, before, after in edits).rstrip(",")
+    asked = f"{request.action}{edited} by {printable(request.by)} at {when(request.asked_at)}{reason}"
     if request.status == "waiting":
         return f"{asked}: waits for the partition's owner"
     return f"{asked}: {_outcome(request)}"

@@ -204,7 +204,10 @@ async def awaited(db: Db, ids: Collection[UUID], seconds: float) -> list[Request
         if not waiting or loop.time() >= deadline:
             break
         await asyncio.sleep(min(POLL_S, max(0.0, deadline - loop.time())))
-    rows = await db.fetch(f"SELECT {_REQUEST} FROM requests p WHERE id = ANY($1) ORDER BY asked_at, id", list(ids))
+    rows = await db.fetch(
+        f'SELECT {_REQUEST} FROM requests p WHERE id = ANY($1) ORDER BY asked_at, agent, topic, partition, "offset"',
+        list(ids),
+    )
     return [_request(row) for row in rows]
 
 

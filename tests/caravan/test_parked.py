@@ -307,7 +307,7 @@ def test_a_request_waits_for_a_worker_and_says_so(desk: Desk, capsys: pytest.Cap
 
     assert f"skip by {parked._by()} at " in waits
     assert 'because "sent twice": waits for the partition\'s owner' in waits
-    assert gone.startswith("points.commands/2/1 of points is not parked any more: skip by ")
+    assert gone.startswith("was      points.commands/2/1 of points; it is not parked any more\nhistory  skip by ")
     assert gone.endswith("It was skipped.\n")
     with pytest.raises(NotParked, match="It was skipped"):
         parked.redrive(NOW, spot)
@@ -420,7 +420,7 @@ def test_a_poison_record_is_mended_by_an_edit(platform: Platform) -> None:
     assert f"- payload.amount: {POISON}\n+ payload.amount: 40\n" in edited.out
     assert [told(platform, url) for url in urls] == [("accepted", None)] * 3
     assert available(platform, "edited") == 43
-    assert (after.status, "is not parked any more: edit by cli:" in after.out) == (0, True)
+    assert (after.status, f"edit payload.amount {POISON} -> 40 by cli:" in after.out) == (0, True)
 
 
 def test_a_skipped_record_is_answered_as_rejected(platform: Platform) -> None:
@@ -449,7 +449,7 @@ def test_what_fails_again_stays_parked_until_the_cause_is_mended(platform: Platf
         execute(platform, f"ALTER TABLE ledger ADD CONSTRAINT poison CHECK (amount <> {POISON}) NOT VALID")
 
     assert again.status == 1
-    assert "it is parked again" in again.error
+    assert f"parked again; look with: caravan parked show {place}" in again.error
     assert [line["attempts"] for line in listed] == [2, 1]
     assert "look with: caravan parked list" in status
     assert (unasked.returncode, unasked.stderr.count("\n"), "--yes" in unasked.stderr) == (2, 1, True)
