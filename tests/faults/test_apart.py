@@ -28,6 +28,7 @@ class Apart(Processes):
         return answer.status_code
 
 
+@pytest.mark.full
 @pytest.mark.req("SR001")
 @pytest.mark.scenario("S1")
 async def test_a_domain_without_agents_takes_commands_and_catches_up(

@@ -126,6 +126,7 @@ async def test_slow_lines_lose_and_double_nothing(ground: Ground, net: Net, figu
     assert await ground.broken() == []
 
 
+@pytest.mark.full
 @pytest.mark.scenario("S1")
 @pytest.mark.scenario("S10")
 async def test_killed_between_commit_and_relay(ground: Ground, net: Net, figures: Figures) -> None:
