@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
+import shutil
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
@@ -140,3 +143,35 @@ async def test_a_watching_auditor_goes_on_when_it_cannot_look(
             await watching
 
     assert "could not look, and looks again: There is no topic" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own checker, of Debian's package `prometheus`; root installs it where it is missing."""
+    if shutil.which("promtool") is None and os.geteuid() == 0:
+        for command in (("update",), ("install", "-y", "--no-install-recommends", "prometheus")):
+            subprocess.run(["apt-get", "-q", *command], check=True, capture_output=True)
+    found = shutil.which("promtool")
+    assert found, "promtool is missing: install the package prometheus (as root this test does)"
+    return found
+
+
+@pytest.mark.full
+@pytest.mark.asyncio(loop_scope="session")
+async def test_prometheus_itself_takes_the_metrics(rested: Platform, promtool: str) -> None:
+    """And its linter has nothing to say."""
+    metrics = Metrics()
+    async with Auditor(rested.settings) as auditor:
+        await rested.execute(SPOIL)
+        metrics.ended(auditor, await auditor.look())
+        await rested.execute(MEND)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [promtool, "check", "metrics"],
+        input=metrics.text(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
