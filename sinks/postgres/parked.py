@@ -19,13 +19,14 @@ from sinks.postgres.migrations import connect
 from sinks.postgres.names import quoted, schema_of, storable
 from sinks.postgres.reader import Reader
 from streams.errors import CaravanError
+from streams.store import HELD
 from streams.view import Db
 
 Action = Literal["redrive", "skip", "edit"]
 HEAD = 1024  # bytes of a value in which the type of its message stands
 POLL_S = 0.2  # between two looks at a request
 STATEMENT_MS = 20_000
-FOLLOWER = "held"  # the cause of a record that only waits behind another one of its key
+FOLLOWER = HELD  # the cause of a record that only waits behind another one of its key
 _TYPE = re.compile(rb'"type"\s*:\s*"([A-Za-z0-9_]{1,100})"')
 
 
