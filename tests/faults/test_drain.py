@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.worker import END_S
 from tests.faults.ground import Ground, Worker
 from tests.faults.infrastructure import Own
 from tests.faults.load import Order
-from tests.faults.outside import COMMANDS, until
+from tests.faults.outside import until
 from tests.faults.planted import planted
 from tests.faults.report import Figures
-from tests.faults.test_watchdog import AMOUNT, SPINS, VICTIM, load_hangs
-from topics.points import POINTS, AwardPoints
+from tests.faults.test_watchdog import AMOUNT, HANGS, SPINS, VICTIM, load_hangs
+from topics.points import AwardPoints
 
 LATE = "with work under way; its next owner does it again"
 SLACK_S = 5.0  # for a busy machine to start, schedule and end a process
@@ -35,12 +34,6 @@ async def told_to_end(worker: Worker) -> int | None:
     await until(over, f"it leaves:\n{worker.text}", END_S + SLACK_S)
     print(f"it took {time.monotonic() - began:.1f} s to leave")
     return worker._child.ended()
-
-
-async def waits_for(ground: Ground) -> bool:
-    """Whether many commands have come in behind the victim's, on its partition."""
-    partition = partition_of(VICTIM.encode(), POINTS.partitions)
-    return (await ground.outside.ends(COMMANDS))[partition] > (await ground.positions())[partition] + 100
 
 
 async def succeeded(ground: Ground, figures: Figures) -> None:
@@ -110,7 +103,7 @@ async def test_while_a_batch_waits_for_ever(ground: Ground, tmp_path: Path, figu
     async with ground.load.steady(703):
         await ground.goes_on()
         await ground.load.send([Order(AwardPoints(user_id=VICTIM, amount=1))])
-        await until(lambda: waits_for(ground), "a partition stands still")
+        await worker.said(HANGS)
         assert await told_to_end(worker) == 0
         assert LATE in worker.text
     await succeeded(ground, figures)
@@ -124,6 +117,7 @@ async def test_while_a_rule_hangs_it_ends_itself_and_shows_where(
     async with ground.load.steady(704):
         await ground.goes_on()
     await ground.load.send([Order(AwardPoints(user_id=VICTIM, amount=AMOUNT))])
+    await worker.said(HANGS)
     assert await told_to_end(worker) == 70
     assert f"told to end {END_S:.0f} s ago, and something still hangs" in worker.text
     assert 'agents/points/rules.py", line' in worker.text

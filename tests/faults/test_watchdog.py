@@ -13,6 +13,7 @@ from tests.faults.report import Figures
 from topics.points import AwardPoints
 
 VICTIM, AMOUNT = "stuck-1", 7_000_003
+HANGS = "it hangs from now on"
 Change = Mapping[str, tuple[str, str]]
 LOAD = '''        """The documents of these keys, those that there are."""
         rows ='''
@@ -23,6 +24,7 @@ RULE = "    account: Account = state[ROOT]\n    document"
 def load_hangs(times: int) -> Change:
     """Reading the victim's documents waits for ever, so many times."""
     code = f"""        if "{VICTIM}" in keys and (hung := self.__dict__.setdefault("hung", [])).append(1) is None and len(hung) <= {times}:
+            print("{HANGS}", flush=True)
             await asyncio.Event().wait()
 """
     return {"sinks/postgres/store.py": (LOAD, LOAD.replace("        rows =", code + "        rows ="))}
@@ -44,7 +46,7 @@ FEED_FORGETS = {
 
 def rule_hangs(code: str) -> Change:
     """A rule never ends at the victim's amount."""
-    line = f'    if getattr(command, "amount", 0) == {AMOUNT}:\n        {code}\n'
+    line = f'    if getattr(command, "amount", 0) == {AMOUNT}:\n        print("{HANGS}", flush=True)\n        {code}\n'
     return {"agents/points/rules.py": (RULE, line + RULE)}
 
 
