@@ -47,6 +47,14 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"infrastructure: {WORDS[kind]}{note}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what tests want to be told of them though they passed: `record_property("told", ...)`."""
+    for report in terminalreporter.getreports("passed"):
+        for name, told in report.user_properties:
+            if name == "told" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}\n{told}")
+
+
 @pytest.fixture(scope="session")
 def infra(pytestconfig: pytest.Config) -> Running:
     """The run's one broker and one Postgres: `.kafka` is a URL, `.postgres` a DSN."""

@@ -52,7 +52,8 @@ class Seen:
         self.results: defaultdict[str, list[Observation]] = defaultdict(list)
         for one in self.by["result"]:
             self.results[one["cmd_id"]].append(one)
-        self.put_aside = {place_of(one) for one in (*self.by["parked"], *self.by["skipped"]) if _of_decider(one)}
+        self.parked = {place_of(one) for one in self.by["parked"] if _of_decider(one)}
+        self.put_aside = self.parked | {place_of(one) for one in self.by["skipped"] if _of_decider(one)}
         self.numbered = _numbered(self.by["event"])
         self.groups: defaultdict[str, list[Observation]] = defaultdict(list)
         """Command id -> its events, each once, in the order of their numbers."""
@@ -156,8 +157,8 @@ def _half_applied(seen: Seen) -> Iterator[str]:
             yield f"half-applied: {cmd_id} has a result and no event"
         elif told != listed:
             yield f"half-applied: {cmd_id} has the events {told} and its result names {listed}"
-        if (place := seen.result_place(result)) in seen.put_aside:
-            yield f"half-applied: {cmd_id} has a result, and its record at {place} is put aside"
+        if (place := seen.result_place(result)) in seen.parked:
+            yield f"half-applied: {cmd_id} has a result, and its record at {place} is parked"
     for cmd_id in seen.groups.keys() - seen.results.keys():
         yield f"half-applied: {cmd_id} has events and no result"
     known = {(one["domain"], one["key"], one["envelope"]["aggregate_seq"]) for g in seen.groups.values() for one in g}
@@ -194,8 +195,9 @@ def _numbers(seen: Seen) -> Iterator[str]:
 
 
 def _order(seen: Seen) -> Iterator[str]:
-    """The commands of a key took effect in the order of the log; only what held nobody back may be redriven later."""
+    """The commands of a key took effect in the order of the log; only what held nobody back may be redriven later, and skipped at any time."""
     free = {place_of(one) for one in seen.by["redriven"] if not one["holds"]}
+    free |= {place_of(one) for one in seen.by["skipped"]}
     held: dict[tuple[str, str], int] = {}
     for one in seen.by["parked"]:
         if one["holds"] and _of_decider(one) and one["offset"] >= 0:
@@ -207,7 +209,7 @@ def _order(seen: Seen) -> Iterator[str]:
             one = events[number]
             offset, key = one["envelope"]["source"]["offset"], (topic.replace(".events", ".commands"), one["key"])
             if offset < 0 or (key[0], partition, offset) in free:
-                continue  # a timer's, or garbage that became a command
+                continue  # a timer's, or what an operator had done out of turn
             if offset > held.get(key, offset):
                 yield f"reordered: {one['cmd_id']} of {key} took effect, and its key waits behind offset {held[key]}"
             if offset < last.get(key, -1):

@@ -20,6 +20,10 @@ def observe(history: History, broker: MemoryBroker, store: MemoryStore, topics: 
         for (slot, _), parked in sorted(schema.parked.items()):
             history.parked("store", domain, {**slot._asdict(), **parked._asdict()})
         positions(history, store, domain)
+        for (slot, _), asked in schema.requests.items():
+            if asked.record is not None and asked.request.action != "edit":
+                kind = "skipped" if asked.request.action == "skip" else "redriven"
+                history.parked("store", domain, {**slot._asdict(), **asked.record._asdict()}, kind)
         columns = columns_of(domain)
         for table, rows in sorted(schema.rows.items()):
             values = sorted(rows.values() if isinstance(rows, dict) else rows)

@@ -13,6 +13,8 @@ from tests.checker.history import Observation, of
 TIMES = frozenset({"at", "expires_at", "started_at", "valid_from", "valid_to", "redeemed_at"})
 """Columns of views that are points in time."""
 
+SKIPPED = "skipped"  # the code of a command that an operator had skipped; no rule was asked
+
 
 def platform(history: Sequence[Observation]) -> list[str]:
     """Points, promotions and identity, and what goes from one to the other."""
@@ -36,6 +38,7 @@ def left(history: Sequence[Observation], domains: Sequence[str]) -> Left:
     for one in of(history, "record"):
         if one["cmd_id"]:
             commands.setdefault(one["cmd_id"], one["envelope"])
+    skipped = {one["cmd_id"] for one in of(history, "result") if one["code"] == SKIPPED}
     for domain, envelopes in _envelopes(history):
         if domain in domains:
             fresh = fresh_of(envelopes)
@@ -43,7 +46,7 @@ def left(history: Sequence[Observation], domains: Sequence[str]) -> Left:
             for step in steps_of(fresh, commands):
                 if step.type == "unknown":
                     found.wrong.append(f"{step.id} of {domain} is of no command")
-                else:
+                elif step.id not in skipped:
                     found.steps.setdefault(domain, []).append(step)
     for domain in domains:
         found.steps.setdefault(domain, [])
@@ -53,7 +56,7 @@ def left(history: Sequence[Observation], domains: Sequence[str]) -> Left:
 def _results(history: Sequence[Observation], domains: Sequence[str]) -> dict[str, dict[str, tuple[str, str | None]]]:
     results: dict[str, dict[str, tuple[str, str | None]]] = {domain: {} for domain in domains}
     for one in of(history, "result"):
-        if one["domain"] in domains:
+        if one["domain"] in domains and one["code"] != SKIPPED:
             results[one["domain"]][one["cmd_id"]] = one["status"], one["code"]
     return results
 

@@ -290,3 +290,13 @@ def test_no_history_passes_without_one_of_its_pieces(kind: str, steps: list[tupl
     piece = data.draw(st.sampled_from(of(seen, kind)))
 
     assert check([one for one in seen if one is not piece], sums)
+
+
+def test_a_command_that_overtakes_a_parked_one_is_named() -> None:
+    legal = Legal()
+    legal.step("poison", "a", 1)
+    waiting = legal._held.pop("a")
+    legal.step("accept", "a", 1)
+    legal._held["a"] = waiting
+
+    assert "reordered" in {words.partition(":")[0] for words in check(legal.end("reader"), sums)}

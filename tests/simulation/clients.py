@@ -13,7 +13,8 @@ from streams.log import NotSent, SendUnknown
 from streams.partitioner import partition_of
 from streams.producer import command_record, signed
 from streams.testing import SIGNER
-from tests.simulation.orders import POISON, ROOT, UNSTORABLE, Order, award, lonely
+from tests.simulation.orders import POISON, ROOT, Order, award, lonely
+from tests.simulation.store import UNSTORABLE
 from topics.points import POINTS
 
 if TYPE_CHECKING:

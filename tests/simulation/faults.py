@@ -37,7 +37,7 @@ EVENTS = (  # what may happen at a moment
     "rebalance",
     "long standstill",
 )
-RECORDS = {  # what may be wrong with a record, with the share of commands that go with it
+RECORDS = {  # what may be wrong with a record or be done about it, with the share of commands, or of an operator's looks
     "undecodable": 0.02,
     "unsigned": 0.02,
     "wrong key": 0.02,
@@ -48,6 +48,8 @@ RECORDS = {  # what may be wrong with a record, with the share of commands that 
     "repeated": 0.1,
     "repeated late": 0.05,
     "skewed": 0.2,
+    "redriven": 0.7,
+    "skipped": 0.5,
 }
 SEEN = ("zombie refused", "blocker ended", "stale delivery")  # what follows from others
 KINDS = (*CALLS, *EVENTS, *RECORDS, *SEEN)
@@ -62,7 +64,10 @@ class Faults:
         self.count: Counter[str] = Counter()
         self.active = True
         self._calls = set(self.dice.sample([*CALLS], 8))
-        self._records = set(self.dice.sample([*RECORDS], 5))
+        self._records = set(self.dice.sample([*RECORDS], 6))
+        self.is_mended_in_the_end = self.dice.random() < 0.5
+        """Whether what raised and what was refused is mended, and all that waited for it is redriven."""
+        self.mended = False
         self.events = [self.dice.choice(EVENTS) for _ in range(self.dice.randint(2, 5))]
 
     def end(self) -> None:

@@ -1,7 +1,7 @@
 """What clients want in a seed: journeys through all domains, and records that no edge would let pass."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
@@ -11,7 +11,6 @@ from examples.journeys import SHOWN, Journeys
 from streams.agent import Agent, Decider, agents_of
 from streams.contract import Command
 from streams.envelope import Actor
-from tests.simulation.store import UNSTORABLE
 from topics.identity import IDENTITY
 from topics.points import POINTS, AwardPoints
 from topics.promotions import PROMOTIONS
@@ -69,36 +68,19 @@ def lonely(dice: Random, source: str) -> AwardPoints:
     return award(dice.choice(LONERS), source)
 
 
-def agents() -> dict[str, list[Agent]]:
-    """The shipped agents; the rule of points raises at what is poison."""
-    return {domain: [_poisoned(agent) for agent in agents_of(domain)] for domain in TOPICS}
+def agents(is_mended: Callable[[], bool]) -> dict[str, list[Agent]]:
+    """The shipped agents; the rule of points raises at what is poison until it is mended."""
+    return {domain: [_poisoned(agent, is_mended) for agent in agents_of(domain)] for domain in TOPICS}
 
 
-def _poisoned(agent: Agent) -> Agent:
+def _poisoned(agent: Agent, is_mended: Callable[[], bool]) -> Agent:
     if not isinstance(agent, Decider) or agent.topic is not POINTS:
         return agent
     decide = agent.decide
 
     def raising(state: Any, command: Any, case: Any) -> Any:
-        if isinstance(command, AwardPoints) and command.source == POISON:
+        if isinstance(command, AwardPoints) and command.source == POISON and not is_mended():
             raise ZeroDivisionError("poison")
         return decide(state, command, case)
 
     return dataclasses.replace(agent, decide=raising)
-
-
-__all__ = [
-    "COMMANDS",
-    "GUEST",
-    "LONERS",
-    "POISON",
-    "ROOT",
-    "TOPICS",
-    "UNSTORABLE",
-    "Order",
-    "agents",
-    "award",
-    "journeys",
-    "lonely",
-    "order",
-]

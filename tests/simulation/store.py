@@ -110,7 +110,8 @@ class SimStore:
         error: Exception | None = None
         if fault != "commit cut off":
             try:
-                _demand_storable(what[1])
+                if not self.world.faults.mended:
+                    _demand_storable(what[1])
                 at_once(self.inner.commit(slot, *what))
             except (BadData, Lost) as refused:
                 error = refused

@@ -80,6 +80,7 @@ class SimWorker:
         """It joins the groups."""
         self.world, self.name = world, name
         self.process = Process(name)
+        self.leaving = False
         self.apps: list[SimApp] = []
         self.process.context.run(self._start)
 
@@ -89,8 +90,8 @@ class SimWorker:
         return not self.process.dead and self.world.groups[self.apps[0].domain].has(self.name)
 
     def join(self) -> None:
-        """Become a member of every group, once more after the session has expired."""
-        for app in self.apps:
+        """Become a member of every group, once more after the session has expired; the dead do not."""
+        for app in () if self.process.dead else self.apps:
             self.world.groups[app.domain].join(self.name, self._told(app))
 
     def expire(self) -> None:
@@ -105,6 +106,7 @@ class SimWorker:
 
     async def leave(self) -> None:
         """As a worker that is told to stop: finish what is under way, then leave the groups."""
+        self.leaving = True
         tasks = [working for app in self.apps for working in app.working.values()]
         for partition, _ in tasks:
             partition.leave()
