@@ -17,6 +17,7 @@ from streams.deciding import Deciding
 from streams.envelope import EventEnvelope
 from streams.handler import Handler, identity
 from streams.holds import parked
+from streams.ids import uuid7
 from streams.memory import broker
 from streams.store import Lost, Slot, Unavailable
 from streams.testing import Kit
@@ -148,6 +149,19 @@ def test_what_is_restored_and_taken_over_is_what_there_was(
         assert kit.told() == told
         assert kit.ids() == known
         assert kit.uncounted() == []
+
+
+def test_the_late_result_of_a_pending_command_is_taken_over() -> None:
+    with Backed(decider()) as kit:
+        pending = uuid7(int(kit.clock.now().timestamp() * 1000))
+        kit.send(Add(account=A, amount=1, how="pend"), command_id=pending)
+        kept = kit.backup()
+        kit.send(Add(account=A, amount=1, how="settle", pending=str(pending)))
+        kit.restore(kept)
+
+        result = kit.result(pending)
+        assert result is not None
+        assert result.status == "accepted"
 
 
 def cut(kit: Kit, ends: Any, lost: int) -> None:
