@@ -117,12 +117,15 @@ class Queue(NamedTuple):
     more: bool
 
 
+Action = Literal["redrive", "skip", "edit"]
+
+
 class Request(NamedTuple):
     """What an operator asked for a parked record. `begun`: the owner has acted on it, and so far `ran` records of `key` were run."""
 
     id: UUID
     offset: int
-    action: Literal["redrive", "skip", "edit"]
+    action: Action
     value: bytes | None = None
     by: str = ""
     reason: str | None = None

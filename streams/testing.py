@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from streams.acting import Acting
 from streams.agent import Agent, Changelog, Decider, agents_of
@@ -36,7 +36,7 @@ from streams.memory import MemoryBroker, MemoryStore
 from streams.outside import Outside
 from streams.producer import command_record, signed
 from streams.shard import document_key
-from streams.store import Parked, Result, Slot
+from streams.store import Action, Parked, Request, Result, Slot
 
 ADMIN = Actor("user", "admin", "Admin")
 SIGNER = Signer([("test", b"0123456789abcdef")])
@@ -184,6 +184,15 @@ class Kit:
         """The parked records of all domains, in order."""
         return [parked for schema in self.store.schemas.values() for _, parked in sorted(schema.parked.items())]
 
+    def ask(self, action: Action, parked: Parked, value: bytes | None = None) -> tuple[str, str]:
+        """Ask for a parked record, as an operator does, and run all that follows; status and outcome of the request."""
+        for schema in self.store.schemas.values():
+            for (slot, offset), there in schema.parked.items():
+                if there is parked:
+                    request = Request(uuid4(), offset, action, value, by="operator")
+                    return self._runner.run(self._ask(slot, request))
+        raise LookupError("It is not parked (any more).")
+
     def rebuilt(self) -> MemoryStore:
         """A new store, built from the events alone by the projections."""
         store = MemoryStore()
@@ -221,6 +230,16 @@ class Kit:
     async def _publish(self, topic: str, key: bytes, value: bytes) -> None:
         await self.broker.publish(topic, key, value, signed(topic, key, value, SIGNER))
         await self._settle()
+
+    async def _ask(self, slot: Slot, request: Request) -> tuple[str, str]:
+        await self.store.ask(slot, request)
+        for partition, handler, _ in self._tasks:
+            if partition.slot == slot:
+                handler.asked()
+                partition.wake()
+        await self._settle()
+        row = self.store.schemas[slot.domain].requests[slot, request.id]
+        return row.status, row.outcome or ""
 
     async def _settle(self) -> None:
         quiet = 0

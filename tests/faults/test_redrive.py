@@ -60,6 +60,7 @@ async def killed_after(ground: Ground, worker: Worker, ran: int, *, committed: b
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 @pytest.mark.scenario("S5")
 @pytest.mark.req("SR109")
 async def test_a_redrive_goes_on_with_the_next_owner_and_runs_nothing_twice(

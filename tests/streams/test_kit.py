@@ -76,3 +76,17 @@ def test_a_rebuild_passes_commands_that_changed_nothing() -> None:
     with Kit(decider()) as kit:
         kit.send(Add(account=A, amount=1, how="deny"))
         assert kit.rebuilt().schemas["tally"].rows == {}
+
+
+def test_what_is_parked_is_redriven_or_skipped_as_an_operator_asks() -> None:
+    with Kit(decider()) as kit:
+        for how in ("raise", "well", "raise", "well"):
+            kit.send(Add(account=A, amount=1, how=how))
+        status, outcome = kit.ask("redrive", kit.parked()[0])
+        assert (status, outcome[:19]) == ("done", "0 records were run.")
+        status, outcome = kit.ask("skip", kit.parked()[0])
+        assert (status, outcome[:49]) == ("done", "It was skipped. Behind it 1 record was run. The o")
+        assert [parked.cause for parked in kit.parked()] == ["rule_failed", "held"]
+        assert kit.ask("skip", kit.parked()[0]) == ("done", "It was skipped. Behind it 1 record was run.")
+        assert kit.parked() == []
+        assert kit.rows("totals") == [(A, 2)]

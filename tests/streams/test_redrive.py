@@ -178,7 +178,7 @@ async def test_a_commit_that_fails_or_gets_no_answer_runs_nothing_twice(
     assert rig.amounts(A) == [*range(6)]
     assert rig.parked() == []
     assert row.status == DONE
-    assert list(dict.fromkeys(rig.numbers())) == [1, 2, 3, 4, 5, 6], "readers drop what a relay repeats"
+    await until(lambda: [*dict.fromkeys(rig.numbers())] == [1, 2, 3, 4, 5, 6])  # readers drop what a relay repeats
 
 
 @pytest.mark.req("SR109")
@@ -217,7 +217,7 @@ async def test_an_owner_that_dies_at_any_step_leaves_the_rest_to_the_next(
     assert row.status == DONE
     assert rig.amounts(A) == [*range(6)]
     assert rig.parked() == []
-    assert list(dict.fromkeys(rig.numbers())) == [1, 2, 3, 4, 5, 6], "readers drop what a relay repeats"
+    await until(lambda: [*dict.fromkeys(rig.numbers())] == [1, 2, 3, 4, 5, 6])  # readers drop what a relay repeats
 
 
 async def test_the_next_owner_finds_what_was_asked(rig: Rig) -> None:
