@@ -53,7 +53,8 @@ class Seen:
         for one in self.by["result"]:
             self.results[one["cmd_id"]].append(one)
         self.parked = {place_of(one) for one in self.by["parked"] if _of_decider(one)}
-        self.put_aside = self.parked | {place_of(one) for one in self.by["skipped"] if _of_decider(one)}
+        self.skipped = {place_of(one) for one in self.by["skipped"] if _of_decider(one)}
+        self.put_aside = self.parked | self.skipped
         self.numbered = _numbered(self.by["event"])
         self.groups: defaultdict[str, list[Observation]] = defaultdict(list)
         """Command id -> its events, each once, in the order of their numbers."""
@@ -144,8 +145,11 @@ def _doubled(seen: Seen) -> Iterator[str]:
 
 
 def _is_first(seen: Seen, place: Place, there: Sequence[Place]) -> bool:
-    """A parked record may be overtaken by its repeat, else the first one counts."""
-    return next((one for one in there if one == place or one not in seen.put_aside), place) == place
+    """A parked record may be overtaken by its repeat, and an operator may skip the repeat; else the first one counts."""
+    return (
+        place in seen.skipped
+        or next((one for one in there if one == place or one not in seen.put_aside), place) == place
+    )
 
 
 def _half_applied(seen: Seen) -> Iterator[str]:
