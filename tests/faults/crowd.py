@@ -30,6 +30,10 @@ class Crowd(Clients):
         self._history = history
         self._read_token = Tokens(settings.signing_keys).read
 
+    async def _hang_up(self, line: Line) -> None:
+        with suppress(*AWAY):
+            await super()._hang_up(line)
+
     async def _answer(self, line: Line) -> Answer:
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
