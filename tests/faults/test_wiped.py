@@ -7,17 +7,20 @@ from typing import NamedTuple
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from sinks.postgres import migrate
 from streams.catalogue import Catalogue
-from streams.kafka import KafkaUrl
+from streams.errors import CaravanError
+from streams.kafka import Kafka, KafkaUrl
 from streams.settings import Settings
 from tests.faults.ground import Ground
 from tests.faults.infrastructure import Own
 from tests.faults.load import USERS, awards, orders
 from tests.faults.outside import COMMANDS, EVENTS, PARTITIONS, until
+from tests.faults.report import Figures
+from topics.points import POINTS
 
 
 class Damage(NamedTuple):
@@ -95,7 +98,9 @@ DAMAGES = {
     "other commands under a live worker": Damage(other_commands, "this is another topic under the same name"),
     "unread commands deleted": Damage(delete_unread, "unread records were deleted", mend=accept_the_loss),
     "events wiped": Damage(wipe_events, "is empty and Postgres has relayed up to", live=False),
-    "postgres wiped": Damage(wipe_postgres, "Postgres was wiped or restored from an older copy", mend=restore_postgres),
+    "postgres wiped": Damage(
+        wipe_postgres, "Postgres was wiped, or CARAVAN_POSTGRES names another one", mend=restore_postgres
+    ),
 }
 
 
@@ -106,7 +111,8 @@ LONG = {"other commands", "other commands under a live worker", "events wiped"}
     "damage",
     [pytest.param(what, id=name, marks=[pytest.mark.full] * (name in LONG)) for name, what in DAMAGES.items()],
 )
-async def test_the_partition_stops_and_names_the_mend(ground: Ground, damage: Damage) -> None:
+@pytest.mark.scenario("S12")
+async def test_the_partition_stops_and_names_the_mend(ground: Ground, figures: Figures, damage: Damage) -> None:
     worker = await ground.worker()
     await ground.load.send(orders(1, 400))
     await ground.settle()
@@ -130,10 +136,45 @@ async def test_the_partition_stops_and_names_the_mend(ground: Ground, damage: Da
         await damage.mend(ground)
         await ground.goes_on()
         assert not any(row["stopped"] for row in (await ground.outside.offsets(COMMANDS)).values())
+    figures.note(faults=1, commands=len(ground.load.acknowledged), lost=0, doubled=0)
 
 
 @pytest.mark.full
-async def test_an_older_copy_of_kafka_stops_all_until_the_newer_is_back(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.scenario("S12")
+async def test_partitions_that_are_added_stop_those_that_there_were(ground: Ground, figures: Figures) -> None:
+    """Keys have moved: no command of a key may be decided apart from the earlier ones, and none is on the new partition."""
+    worker = await ground.worker()
+    await ground.load.send(orders(1, 400))
+    await ground.settle()
+    decided = await results(ground)
+    await worker.leave()
+    admin = AIOKafkaAdminClient(**KafkaUrl.parse(ground.settings.kafka).client())
+    await admin.start()
+    await admin.create_partitions(
+        {ground.settings.namespace + COMMANDS: NewPartitions(total_count=len(PARTITIONS) + 1)}
+    )
+    await admin.close()
+    worker = ground.start_worker()
+    await ground.load.send(awards(USERS, 200))
+
+    async def stopped() -> bool:
+        rows = await ground.outside.offsets(COMMANDS)
+        return all("has 5 partitions, it had 4" in (rows[n]["stopped"] or "") for n in PARTITIONS)
+
+    await until(stopped, f"every partition that there was is stopped; see {worker.log}")
+    kafka = Kafka(ground.settings)
+    with pytest.raises(CaravanError, match="the count is fixed for the life"):
+        await kafka.declare([POINTS])
+    await kafka.stop()
+    assert await results(ground) == decided
+    figures.note(faults=1, commands=len(ground.load.acknowledged), lost=0, doubled=0)
+
+
+@pytest.mark.full
+@pytest.mark.scenario("S11")
+async def test_an_older_copy_of_kafka_stops_all_until_the_newer_is_back(
+    settings: Settings, tmp_path: Path, figures: Figures
+) -> None:
     """The worker lives through it: it stops at the older copy and goes on with the newer one."""
     with Own("kafka") as kafka:
         async with Ground(replace(settings, kafka=kafka.url), tmp_path) as ground:
@@ -165,6 +206,7 @@ async def test_an_older_copy_of_kafka_stops_all_until_the_newer_is_back(settings
             await ground.settle()
 
             assert worker.runs
+            figures.note(faults=2, **await ground.account())
             assert await ground.broken() == []
 
 
