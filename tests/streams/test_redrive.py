@@ -1,6 +1,7 @@
 """Operators' requests: parked records run again in the order of their key, exactly once, by the owner of the partition alone."""
 
 import asyncio
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -157,6 +158,48 @@ async def test_a_command_behind_a_redrive_that_fails_to_commit_waits_its_turn(ri
     mend(owner)
     rig.store.before["commit"].append(OSError("away"))
     await redriven_while(rig, owner, Add(account=A, amount=3))
+    await rig.quiet()
+    assert rig.amounts(A) == [1, 2, 3]
+    assert rig.parked() == []
+
+
+def answer_late(rig: Rig, done: Callable[[], object]) -> None:
+    """The store's answer about held keys is from before a commit, and arrives after it."""
+    held = rig.memory.held
+
+    async def late(slot: Slot, keys: Collection[bytes]) -> set[bytes]:
+        found = await held(slot, keys)
+        rig.store.gates["commit"].set()
+        await until(done)
+        return found
+
+    rig.memory.held = late  # type: ignore[method-assign]
+
+
+async def test_a_key_that_is_parked_while_the_store_is_asked_for_it_waits(rig: Rig) -> None:
+    owner = rig.decider(size=1)
+    await until(owner.partition.claimed.is_set)
+    rig.store.close("commit")
+    handler: Any = owner.handler
+    answer_late(rig, lambda: rig.parked() and not handler._holds._parked_here)
+    for how in ("raise", "well"):
+        rig.send(Add(account=A, amount=1, how=how))
+    await rig.quiet()
+    assert rig.causes() == [(0, "rule_failed"), (1, "held")]
+
+
+async def test_a_key_that_is_freed_while_the_store_is_asked_for_it_does_not_wait(rig: Rig) -> None:
+    owner = await parked(rig, 1, 2)
+    mend(owner)
+    handler: Any = owner.handler
+    looks = rig.store.close("asked")
+    rig.store.close("commit")
+    await put(rig, owner, "redrive", 0)
+    await until(lambda: rig.store.calls["asked"])
+    rig.send(Add(account=A, amount=3))
+    await until(lambda: owner.partition._queue)
+    answer_late(rig, lambda: not rig.parked() and not handler._holds._lifted)
+    looks.set()
     await rig.quiet()
     assert rig.amounts(A) == [1, 2, 3]
     assert rig.parked() == []

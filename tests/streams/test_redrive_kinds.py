@@ -155,6 +155,7 @@ async def test_a_timer_is_edited_as_a_command_is(rig: Rig) -> None:
 async def test_a_redrive_long_after_takes_a_command_for_as_old_as_it_was(rig: Rig) -> None:
     """Where the platform's clock was moved on, too."""
     owner = rig.decider()
+    await advance(rig, timedelta(days=2))
     rig.send(Add(account=A, amount=1, how="raise"))
     await rig.quiet()
     await advance(rig, timedelta(days=3))
