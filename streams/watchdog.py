@@ -57,7 +57,7 @@ class Watchdog:
 
     def _turn(self) -> None:
         self._silent = 0.0
-        signal.setitimer(signal.ITIMER_PROF, self._hung)
+        signal.setitimer(signal.ITIMER_PROF, 2 * self._hung)  # twice: where the thread has its turns it comes first
         self._next = self._loop.call_later(TURN_S, self._turn)
 
     def _watch(self) -> None:

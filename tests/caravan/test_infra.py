@@ -63,6 +63,7 @@ def test_a_signal_ends_it_while_it_is_still_starting(data: Path, start: Start, n
 
 
 @pytest.mark.req("SR002")
+@pytest.mark.full
 def test_a_start_killed_half_way_heals(data: Path, start: Start) -> None:
     """The first start is killed while the data folders are being made, the second finds stale files and does it anew."""
     one = start("infra", "--data-dir", str(data))
@@ -103,6 +104,7 @@ def test_a_dead_broker_is_started_again(data: Path, start: Start) -> None:
     until(lambda: any(p.name() == "java" and p.pid != broker.pid for p in one.family()), "another broker runs")
 
 
+@pytest.mark.full
 def test_two_instances_run_side_by_side(folders: Callable[[], Path], start: Start) -> None:
     """Each has its own ports and secrets."""
     both = [folders(), folders()]
@@ -213,6 +215,7 @@ def test_a_folder_that_cannot_be_made_is_named() -> None:
 
 
 @pytest.mark.req("SR002")
+@pytest.mark.full
 def test_a_private_folder_works_too(data: Path, start: Start) -> None:
     """Root's Postgres runs as another user, who cannot enter it: then the cluster lies elsewhere, and no mode is changed."""
     data.parent.chmod(0o700)

@@ -137,6 +137,7 @@ def test_the_end_of_make_is_the_end_of_all(
 
 
 @pytest.mark.req("SR002")
+@pytest.mark.full
 def test_the_end_of_the_terminal_is_the_end_of_all(data: Path, free_port: int, elsewhere: dict[str, str]) -> None:
     """As when its window is closed."""
     pid, master = pty.fork()
@@ -152,6 +153,7 @@ def test_the_end_of_the_terminal_is_the_end_of_all(data: Path, free_port: int, e
     assert os.waitpid(pid, 0)[1] == 0
 
 
+@pytest.mark.full
 def test_it_survives_a_terminal_that_is_closed_under_nohup(
     data: Path, start: Start, free_port: int, elsewhere: dict[str, str]
 ) -> None:

@@ -28,8 +28,9 @@ class Line(NamedTuple):
     """As pytest names it."""
     faults: int
     commands: int
-    lost: int
-    doubled: int
+    lost: int | None
+    doubled: int | None
+    """None where no checker counted, and the test itself demands what must hold."""
     pause_s: float | None
     """None where no load went on."""
 
@@ -41,7 +42,15 @@ class Figures:
         """Of this test, which is marked with these scenarios."""
         self._scenarios, self._test = sorted(scenarios, key=_number), test
 
-    def note(self, *, faults: int, commands: int, lost: int, doubled: int, pause_s: float | None = None) -> None:
+    def note(
+        self,
+        *,
+        faults: int,
+        commands: int,
+        lost: int | None = None,
+        doubled: int | None = None,
+        pause_s: float | None = None,
+    ) -> None:
         """Print them, and add them to the file that CARAVAN_RELIABILITY names.
 
         `lost` are accepted commands without an effect, `doubled` those with two, `pause_s` is the longest time without an effect while load went on.
@@ -74,7 +83,7 @@ def insert(text: str, rows: Iterable[str]) -> str:
 def _cells(line: Line) -> tuple[str, ...]:
     file, _, name = line.test.rpartition("::")
     pause = "-" if line.pause_s is None else f"{line.pause_s:.1f} s"
-    counts = (f"{number:,}".replace(",", " ") for number in line[2:6])
+    counts = ("-" if number is None else f"{number:,}".replace(",", " ") for number in line[2:6])
     if not file:  # not a test but the soak, with its arguments
         return "all at random", "soak", *counts, pause, f'`make soak ARGS="{name}"`'
     return ", ".join(line.scenarios), _words(name), *counts, pause, f'`make test-full ARGS="{file} -k {_plain(name)}"`'

@@ -54,7 +54,7 @@ async def test_an_audit_under_load_and_kills_finds_nothing_that_is_not_there(gro
 
     assert [found for found in looks if found] == []
     assert (settled, once, await ground.broken()) == ([], [], [])
-    figures.note(faults=KILLS, commands=len(ground.load.acknowledged), lost=0, doubled=0)
+    figures.note(faults=KILLS, commands=len(ground.load.acknowledged))
 
     await ground.outside.execute("UPDATE balance SET available = available + 1 WHERE user_id = 'u1'")
     assert "row_changed" in {one.check for one in await audit(ground.settings, ["points"])}

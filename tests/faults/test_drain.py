@@ -109,6 +109,7 @@ async def test_while_a_batch_waits_for_ever(ground: Ground, tmp_path: Path, figu
     await succeeded(ground, figures)
 
 
+@pytest.mark.full
 async def test_while_a_rule_hangs_it_ends_itself_and_shows_where(
     ground: Ground, tmp_path: Path, figures: Figures
 ) -> None:

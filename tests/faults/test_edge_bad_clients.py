@@ -188,7 +188,7 @@ async def test_normal_requests_go_on_among_hundreds_of_bad_clients(
             assert await good(edge, 4, 1) == 4
         assert "Traceback" not in edge.text
         await until(partial(said, edge, "with a head that took too long"), "the edge tells of it")
-    figures.note(faults=25 * len(BAD), commands=answers, lost=0, doubled=0)
+    figures.note(faults=25 * len(BAD), commands=answers)
 
 
 def memory_mb(edge: EdgeProcess) -> int:

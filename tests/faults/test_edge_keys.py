@@ -110,7 +110,7 @@ async def test_an_edge_that_is_killed_over_a_command_leaves_one_command(
     assert await effects(ground) == {found["command_id"]: 1}
     assert await available(ground) == 1
     assert await ground.broken() == []
-    figures.note(faults=1, commands=1, lost=0, doubled=0)
+    figures.note(faults=1, commands=1)
 
 
 @pytest.mark.full
@@ -138,7 +138,7 @@ async def test_an_edge_that_was_frozen_over_a_command_says_what_the_other_said(
     assert await effects(ground) == {found["command_id"]: 1}
     assert await available(ground) == 1
     assert await ground.broken() == []
-    figures.note(faults=1, commands=1, lost=0, doubled=0)
+    figures.note(faults=1, commands=1)
 
 
 PASSING = {"in_progress", "outcome_unknown", "kafka_unavailable", "postgres_unavailable", "not_ready"}

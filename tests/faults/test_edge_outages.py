@@ -79,7 +79,7 @@ async def test_without_kafka_an_answer_is_never_a_false_202(
     assert await effects(ground) == dict.fromkeys(taken.values(), 1)
     assert await available(ground) == 1 + CLIENTS
     assert await ground.broken() == []
-    figures.note(faults=1, commands=1 + CLIENTS, lost=0, doubled=0)
+    figures.note(faults=1, commands=1 + CLIENTS)
 
 
 async def ready(edge: EdgeProcess, status: int) -> bool:
@@ -117,7 +117,7 @@ async def test_too_few_replicas_are_waited_for(ground: Ground, tmp_path: Path, f
     counts = await effects(ground)
     assert {one: counts[one] for one in taken} == dict.fromkeys(taken, 1)
     assert await ground.broken() == []
-    figures.note(faults=1, commands=CLIENTS, lost=0, doubled=0)
+    figures.note(faults=1, commands=CLIENTS)
 
 
 async def is_refused(edge: EdgeProcess) -> bool:
@@ -153,7 +153,7 @@ async def test_what_kafka_refuses_for_ever_poisons_nothing(ground: Ground, tmp_p
     counts = await effects(ground)
     assert {one: counts[one] for one in taken} == dict.fromkeys(taken, 1)
     assert await ground.broken() == []
-    figures.note(faults=3 * ROUNDS, commands=len(taken), lost=0, doubled=0)
+    figures.note(faults=3 * ROUNDS, commands=len(taken))
 
 
 async def too_large(edge: EdgeProcess) -> bool:
@@ -252,4 +252,4 @@ async def test_without_postgres_nothing_is_taken_and_all_comes_back(
         await until(lambda: ready(edge, 200), "it is ready again")
         assert (await edge.award("u1", 1, "key-0")).status_code == 202
         assert (await edge.balance("u1")).status_code == 404
-    figures.note(faults=1, commands=1, lost=0, doubled=0)
+    figures.note(faults=1, commands=1)

@@ -65,7 +65,7 @@ async def test_a_client_sees_its_own_writes_in_order_through_a_failover(
 
     assert sum(put_off for _, put_off in results) > 0, "nobody noticed the failover"
     assert await ground.broken() == []
-    figures.note(faults=1, commands=CLIENTS * WRITES, lost=0, doubled=0)
+    figures.note(faults=1, commands=CLIENTS * WRITES)
 
 
 async def written(ground: Ground, number: int) -> bool:

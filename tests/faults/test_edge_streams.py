@@ -113,7 +113,7 @@ async def test_whoever_comes_back_to_any_edge_misses_nothing_and_sees_nothing_ag
         assert states == sorted(set(states)), "older, or seen again"
         assert states[-1] == awards
     assert await ground.broken() == []
-    figures.note(faults=kills, commands=3 * awards, lost=0, doubled=0)
+    figures.note(faults=kills, commands=3 * awards)
 
 
 @pytest.mark.full
@@ -150,7 +150,7 @@ async def test_open_streams_outlive_kafka_and_postgres(ground: Ground, tmp_path:
                 postgres.one.heal()
                 await postgres.one.start()
                 await stream.until(number)
-    figures.note(faults=3, commands=4, lost=0, doubled=0)
+    figures.note(faults=3, commands=4)
 
 
 @pytest.mark.full
@@ -180,7 +180,7 @@ async def test_who_reads_no_events_is_dropped_and_others_are_not(
                         number += 1
                         assert (await edge.award("u1")).status_code == 202
                 await stream.until(number)
-    figures.note(faults=1, commands=number, lost=0, doubled=0)
+    figures.note(faults=1, commands=number)
 
 
 async def connected(edge: EdgeProcess, client: socket.socket) -> bool:
@@ -191,6 +191,7 @@ async def connected(edge: EdgeProcess, client: socket.socket) -> bool:
 
 
 @pytest.mark.scenario("S16")
+@pytest.mark.full
 async def test_an_edge_that_ends_tells_its_streams_to_come_back(ground: Ground, tmp_path: Path) -> None:
     """All of them end cleanly, each with a hint when; elsewhere they go on from where they were."""
     await ground.worker()

@@ -14,7 +14,8 @@ from tests.faults.outside import until
 
 
 @pytest.mark.req("SR030")
-@pytest.mark.parametrize("end", [Own.stop, pytest.param(Own.kill, marks=pytest.mark.full)], ids=["stopped", "killed"])
+@pytest.mark.parametrize("end", [Own.stop, Own.kill], ids=["stopped", "killed"])
+@pytest.mark.full
 async def test_kafka_goes_in_mid_load_and_comes_back(
     settings: Settings, tmp_path: Path, end: Callable[[Own], None]
 ) -> None:

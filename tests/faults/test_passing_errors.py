@@ -28,6 +28,7 @@ PLANT = f"""
 
 
 @pytest.mark.scenario("S6")
+@pytest.mark.full
 async def test_what_passes_is_tried_again_until_it_does(ground: Ground, figures: Figures) -> None:
     """In the midst of a transaction and in its COMMIT; nothing is parked."""
     worker = await ground.worker()

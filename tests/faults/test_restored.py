@@ -22,6 +22,7 @@ WRITTEN = {"replaces", "parked_at", "last_tried_at", "attempts", "error"}
 
 @pytest.mark.scenario("S11")
 @pytest.mark.req("SR030")
+@pytest.mark.full
 async def test_a_restored_backup_takes_over_what_came_after_it(
     ground: Ground, figures: Figures, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ async def test_sessions_ended_again_and_again_lose_and_double_nothing(ground: Gr
     assert await ground.broken() == []
 
 
+@pytest.mark.full
 async def test_what_was_fetched_ahead_is_read_again(ground: Ground) -> None:
     """The first of several full fetches fails; the worker goes back over all of them."""
     await ground.load.heap("u1", FETCHES * MAX_RECORDS)

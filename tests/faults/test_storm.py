@@ -61,6 +61,7 @@ async def test_workers_killed_at_any_moment(ground: Ground, figures: Figures) ->
 
 
 @pytest.mark.scenario("S4")
+@pytest.mark.full
 async def test_a_slow_batch_holds_its_position_while_others_go_on(ground: Ground, figures: Figures) -> None:
     """Neither Postgres nor what Kafka was told moves past it, however much is behind it; then its worker is killed."""
     worker = await ground.worker("--instance", "one")

@@ -46,6 +46,7 @@ async def test_the_second_worker_takes_its_share_under_load_and_hands_it_over_wh
     assert max(still.values()) < SESSION_S - 2 * HEARTBEAT_S, "somebody waited for the end of a session"
 
 
+@pytest.mark.full
 async def test_a_named_worker_restarts_without_a_rebalance(ground: Ground) -> None:
     one = ground.start_worker("--instance", "one")
     two = ground.start_worker("--instance", "two")

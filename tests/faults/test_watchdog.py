@@ -117,12 +117,13 @@ async def test_a_worker_in_which_new_tasks_do_not_help_ends_with_a_word(
     await settled(ground, figures)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("change", "status"),
     [
         (SPINS, 70),
-        pytest.param(SLEEPS, 70, marks=pytest.mark.full),
-        pytest.param(BACKTRACKS, -27, marks=pytest.mark.full),
+        (SLEEPS, 70),
+        (BACKTRACKS, -27),
     ],
     ids=["it computes", "it sleeps", "it lets no thread in"],
 )

@@ -16,7 +16,7 @@ SEEDS = "0:100000"
 """From here as many as fit; CARAVAN_SEEDS=START:COUNT takes others, all of them."""
 SHARDS = 2
 LEAST = 40  # seeds that each shard runs on the slowest machine
-SECONDS = 50.0  # of each shard on any other
+SECONDS = 40.0  # of each shard on any other
 
 pytestmark = pytest.mark.timeout(900)  # a guard for machines under load; nothing here depends on time
 
