@@ -76,7 +76,7 @@ async def test_while_kafka_or_postgres_is_away(settings: Settings, tmp_path: Pat
         async with ground.load.steady(701):
             await ground.goes_on()
             part.kill()
-            await worker.said("Trying again" if what == "postgres" else "events wait")
+            await worker.said("Trying again" if what == "postgres" else "Unable connect to node")
             assert await told_to_end(worker) == 0
             await part.start()
         await succeeded(ground, figures)

@@ -98,33 +98,6 @@ async def configure(ground: Ground, **config: str) -> None:
     await client.close()
 
 
-@pytest.mark.full
-@pytest.mark.scenario("S8")
-async def test_too_few_replicas_are_waited_for(ground: Ground, tmp_path: Path, figures: Figures) -> None:
-    """Kafka answers each produce with an error that passes."""
-    await ground.worker()
-    async with edges_of(ground, tmp_path) as edges:
-        edge = await edges.start()
-        await configure(ground, min_insync_replicas="2")
-        await until(lambda: is_refused(edge), "Kafka refuses")
-        answers = await asyncio.gather(*(asked(edge, 1 + n) for n in range(CLIENTS)))
-        assert {(answer.status_code, answer.json()["code"]) for answer in answers} <= {(503, UNKNOWN), (503, AWAY)}
-        await configure(ground)
-        taken = [(await until_taken(edge, f"u{n}", f"key-{n}"))[0]["command_id"] for n in range(1, 1 + CLIENTS)]
-        ground.load.acknowledged |= set(taken)
-        await ground.settle()
-
-    counts = await effects(ground)
-    assert {one: counts[one] for one in taken} == dict.fromkeys(taken, 1)
-    assert await ground.broken() == []
-    figures.note(faults=1, commands=CLIENTS)
-
-
-async def is_refused(edge: EdgeProcess) -> bool:
-    """Whether a command is not taken, for it takes a moment until a topic's change counts."""
-    return (await edge.award("u39")).status_code == 503
-
-
 LIMIT, ROUNDS = 3000, 15
 
 
