@@ -23,6 +23,7 @@ from streams.store import BadData, Duplicate, Lost, Slot, Store, Unavailable, Wo
 log = logging.getLogger(__name__)
 
 QUEUE = 2  # batches that wait per partition before its delivery is paused
+PARTS = 16  # of a batch that the store refuses, each of which is tried, and divided again if it is refused
 CAREFUL = 64  # batches after a duplicate for which ids are looked up first
 PATIENCE_S = (0.05, 5.0)  # first and longest pause between tries
 HINT_S = 1.0  # between two positions told to Kafka
@@ -254,10 +255,15 @@ class Partition:
         self._committing = None
         self._careful = CAREFUL
         self._back()
-        if isinstance(fault, BadData) and waiting and (half := len(waiting[0]) // 2):  # whole, it was refused already
-            waiting[:1] = [waiting[0][:half], waiting[0][half:]]
-        for records in waiting:
-            await self._settle(records)
+        for n, records in enumerate(waiting):
+            refused = n == 0 and len(records) > 1 and isinstance(fault, BadData)  # whole it need not be tried again
+            await (self._divide(records) if refused else self._settle(records))
+
+    async def _divide(self, records: Sequence[Any]) -> None:
+        """Settle a refused batch part by part: the good ones wait for about one batch's work, whichever part is bad."""
+        size = -(-len(records) // PARTS)
+        for begin in range(0, len(records), size):
+            await self._settle(records[begin : begin + size])
 
     async def _settle(self, records: Sequence[Any]) -> None:
         self._uncommitted.append(records)
@@ -274,9 +280,7 @@ class Partition:
                 await self._commit(self.handler.park(records[0] if records else None, self._ahead, fault))
                 self._ahead = self._position
                 return
-            half = len(records) // 2
-            await self._settle(records[:half])
-            await self._settle(records[half:])
+            await self._divide(records)
 
     def _back(self) -> None:
         self.handler.forget()
@@ -323,12 +327,8 @@ class Partition:
         if self._committing is not None:
             waiters.add(self._committing)
         try:
-            limits = [
-                limit
-                for limit in (DEFER_S if self._deferred is not None else None, self.handler.due())
-                if limit is not None
-            ]
-            patience = min(limits, default=None)
+            limits = (DEFER_S if self._deferred is not None else None, self.handler.due())
+            patience = min((limit for limit in limits if limit is not None), default=None)
             done, _ = await asyncio.wait(waiters, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             return bool(done)
         finally:
@@ -424,9 +424,7 @@ class Partition:
         if self._leaving:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(
-                seconds
-            ):  # `wait_for` of Python 3.11 swallows a cancellation that comes with the wake
+            async with asyncio.timeout(seconds):  # `wait_for` of 3.11 swallows a cancellation that comes with the wake
                 await self._wake.wait()
 
     async def _tell(self) -> None:

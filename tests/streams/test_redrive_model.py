@@ -194,5 +194,5 @@ async def test_poison_delays_other_keys_by_its_own_batch_at_most(rig: Rig, how: 
     else:
         first = [part for part in commits if part[1] <= 8]
         assert first == commits[: len(first)]
-        assert len(first) <= 5, "the batch is halved until the poison is alone"
+        assert len(first) <= 8, "the batch is divided until the poison is alone"
         assert len(commits) - len(first) == 2
