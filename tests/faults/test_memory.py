@@ -22,7 +22,7 @@ SETTLE_S = 240.0  # more than a busy machine takes for the heap
 HEAP = 30_000  # commands a partition, so 300 MB of them if all were taken into memory
 BATCH = 1_000  # records that are handed over at once, so that a heap is many batches
 RECORD = 2_500  # bytes that a command of about 600 takes in the process with all that hangs on it
-FETCHED = 16 << 20  # bytes that the client may hold for each partition: a fetch that came and one that was decoded
+FETCHED = 8 << 20  # bytes that the client may hold for each partition, about
 # A partition has at most its queue, a batch that commits, one that is prepared and one that is fetched.
 BOUND = len(PARTITIONS) * ((QUEUE + 3) * BATCH * RECORD + FETCHED)
 
