@@ -53,6 +53,7 @@ async def own(what: str, settings: Settings, folder: Path) -> AsyncIterator[tupl
             yield part, ground
 
 
+@pytest.mark.full
 async def test_under_load_it_finishes_what_it_began(ground: Ground, figures: Figures) -> None:
     worker = await ground.worker()
     async with ground.load.steady(700):

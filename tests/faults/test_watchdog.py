@@ -81,9 +81,10 @@ async def settled(ground: Ground, figures: Figures) -> None:
 
 @pytest.mark.parametrize(
     ("change", "stood"),
-    [(load_hangs(1), "store.py"), pytest.param(FEED_FORGETS, "_awake", marks=pytest.mark.full)],
+    [(load_hangs(1), "store.py"), (FEED_FORGETS, "_awake")],
     ids=["a wait that never ends", "a feed that stays paused"],
 )
+@pytest.mark.full
 async def test_a_partition_that_is_stuck_is_started_anew(
     ground: Ground, tmp_path: Path, figures: Figures, change: Change, stood: str
 ) -> None:
