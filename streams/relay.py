@@ -39,18 +39,20 @@ class Relay:
         self._empty.set()
         self._task: asyncio.Task[None] | None = None
         self._epoch, self._told = -1, 0
+        self._behind = False  # whether an earlier owner's events may be unsent
 
     def start(self, epoch: int, relayed: int) -> None:
         """Begin under this claim: first what an earlier owner left unsent, then what is offered."""
         self.stop()
         self.sent = self._told = relayed
-        self._epoch = epoch
+        self._epoch, self._behind = epoch, True
+        self._empty.clear()
         self._task = asyncio.create_task(self._run())
 
     @property
     def idle(self) -> bool:
-        """Whether all that was offered is sent."""
-        return not self._queue
+        """Whether all that was offered, and all that was left, is sent."""
+        return not (self._queue or self._behind)
 
     def stop(self) -> None:
         """Send nothing more; what is unsent stays in the outbox for the next owner."""
@@ -58,6 +60,7 @@ class Relay:
             self._task.cancel()
             self._task = None
         self._queue.clear()
+        self._behind = False
         self._room.set()
         self._empty.set()
 
@@ -75,7 +78,7 @@ class Relay:
         await self._room.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all that was offered is sent, at most so long; the rest stays in the outbox for the next owner.
+        """Wait until all that was offered or left is sent, at most so long; the rest stays in the outbox for the next owner.
 
         The store is told how far Kafka is, so that the next owner does not send it again.
         """
@@ -91,11 +94,11 @@ class Relay:
             self._told = sent
 
     async def _run(self) -> None:
-        pause, leftovers = PATIENCE_S[0], True
+        pause = PATIENCE_S[0]
         while True:
             try:
-                if leftovers:
-                    leftovers = await self._leftovers()
+                if self._behind:
+                    await self._leftovers()
                 elif self._queue:
                     await self._send(self._chunk())
                 elif self._told < self.sent and not await self._woken(IDLE_S):
@@ -112,12 +115,11 @@ class Relay:
                 log.exception("%s/%d: %d events wait", self._topic, self._slot.partition, len(self._queue))
                 await asyncio.sleep(PATIENCE_S[1])
 
-    async def _leftovers(self) -> bool:
-        """Send the next events that an earlier owner committed; whether there may be more."""
+    async def _leftovers(self) -> None:
+        """Send the next events that an earlier owner committed, until there are no more."""
         rows = await self._store.unsent(self._slot, self.sent, CHUNK)
-        if rows:
-            await self._send(rows)
-        return len(rows) > 0
+        self._behind = len(rows) > 0
+        await self._send(rows)
 
     async def _woken(self, seconds: float | None) -> bool:
         self._wake.clear()
@@ -144,7 +146,7 @@ class Relay:
             self.sent = rows[-1].number
         while self._queue and self._queue[0].number <= self.sent:
             self._queue.popleft()
-        if not self._queue:
+        if self.idle:
             self._empty.set()
         if len(self._queue) <= BACKLOG:
             self._room.set()

@@ -52,6 +52,7 @@ class History:
 
     def keep(self, path: Path) -> Path:
         """Write all of it to a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"".join(msgspec.json.encode(seen) + b"\n" for seen in self.seen))
         return path
 

@@ -12,11 +12,9 @@ import pytest
 from tests.simulation.faults import KINDS
 from tests.simulation.mutations import MUTATIONS
 
-SEEDS = "0:100000"
-"""From here as many as fit; CARAVAN_SEEDS=START:COUNT takes others, all of them."""
+SEEDS = "0:220"
+"""As many as two cores run in 90 s, the same ones on every machine; CARAVAN_SEEDS=START:COUNT takes others."""
 SHARDS = 2
-LEAST = 40  # seeds that each shard runs on the slowest machine
-SECONDS = 40.0  # of each shard on any other
 
 pytestmark = pytest.mark.timeout(900)  # a guard for machines under load; nothing here depends on time
 
@@ -34,10 +32,9 @@ def simulate(*arguments: str) -> tuple[int, str]:
 def test_every_seed_is_right(shard: int, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     given = os.environ.get("CARAVAN_SEEDS")
     first, _, count = (given or SEEDS).partition(":")
-    limits = [] if given else [f"--least={LEAST}", f"--seconds={SECONDS}"]
     part = f"{int(first) + shard}:{max(0, int(count or 1) - shard)}"
 
-    status, said = simulate(part, f"--step={SHARDS}", f"--history={tmp_path}", *limits)
+    status, said = simulate(part, f"--step={SHARDS}", f"--history={tmp_path}")
 
     assert status == 0, said
     record_property("told", said.strip())

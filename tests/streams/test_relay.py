@@ -1,5 +1,6 @@
 """The relay: every committed event reaches the topic, first appearances are in order, and what comes twice is dropped by its number."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -214,3 +215,28 @@ async def test_who_leaves_tells_how_far_the_topic_is(rig: Rig) -> None:
     rig.send(Add(account=A, amount=5))
     await rig.quiet()
     assert rig.numbers() == list(range(1, 7))
+
+
+async def test_who_leaves_sends_first_what_was_left_to_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even when it is told to leave while that is under way."""
+    first = rig.decider()
+    rig.broker.always["append"] = OSError("away")
+    rig.send(Add(account=A, amount=0))
+    await until(lambda: rig.place().next == 1)
+    await first.die()
+    del rig.broker.always["append"]
+    begun, go_on, append = asyncio.Event(), asyncio.Event(), rig.broker.append
+
+    async def slow(topic: str, partition: int, groups: Any) -> None:
+        begun.set()
+        await go_on.wait()
+        await append(topic, partition, groups)
+
+    monkeypatch.setattr(rig.broker, "append", slow)
+    second = rig.decider()
+    await begun.wait()
+    leaving = asyncio.create_task(second.leave())
+    await until(lambda: not second.partition.claimed.is_set())
+    go_on.set()
+    await leaving
+    assert (rig.numbers(), rig.place().relayed) == ([1], 1)
