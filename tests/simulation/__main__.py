@@ -40,7 +40,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("seeds", help="START:COUNT")
     parser.add_argument("--mutation", choices=[*MUTATIONS], help="plant a bug in the shipped code first")
     parser.add_argument("--step", type=int, default=1, help="take every n-th seed")
-    parser.add_argument("--least", type=int, default=0, help="seeds to run however long it takes")
     parser.add_argument("--seconds", type=float, help="after so long begin no other seed")
     parser.add_argument("--history", type=Path, help="where the history of a failing seed goes")
     parser.add_argument("--digests", action="store_true", help="tell the digest of each seed's history")
@@ -51,7 +50,7 @@ def _run(wanted: argparse.Namespace) -> int:
     first, _, count = wanted.seeds.partition(":")
     started, totals, commands, done = time.monotonic(), Counter[str](), 0, 0
     for seed in range(int(first), int(first) + int(count or 1), wanted.step):
-        if wanted.seconds and done >= wanted.least and time.monotonic() - started > wanted.seconds:
+        if wanted.seconds and time.monotonic() - started > wanted.seconds:
             break
         world = World(seed)
         outcome = world.run()
