@@ -1,10 +1,11 @@
 """The kinds of agents, as declarations that `agents/<domain>/agent.py` binds to rules.
 
-A decider turns commands into events, state and rows; a policy turns events into commands of its own domain; an effect (`streams.effect`) asks
-the outside because of events; a changelog keeps last states on a topic. Each takes its position from the store and holds it by claim and fence
-(`streams.loop`).
+A decider turns commands into events, state and rows; a policy turns events into commands of its own domain; a projection turns any domain's events
+into rows of its own; an effect (`streams.effect`) asks the outside because of events; a changelog keeps last states on a topic. Each takes its position
+from the store and holds it by claim and fence (`streams.loop`).
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,11 @@ TimerOf = Callable[[str, str, Any], Timer | None]
 def no_reads(message: Command | Event) -> Iterable[str]:
     """A domain whose rules need only the state of the record's own key."""
     return ()
+
+
+def no_change(state: Mapping[str, State], event: Any) -> Mapping[str, State]:
+    """A projection that keeps no state."""
+    return {}
 
 
 def no_rows(fact: Fact, state: Mapping[str, State]) -> Iterable[Any]:
@@ -60,6 +66,16 @@ class Decider:
         """Its name in the store: that of its domain."""
         return self.topic.domain
 
+    @property
+    def source(self) -> Topic:
+        """The topic whose events its documents and rows follow from."""
+        return self.topic
+
+    @property
+    def target(self) -> Topic:
+        """The domain that it belongs to."""
+        return self.topic
+
 
 @dataclass(frozen=True, eq=False)
 class Policy:
@@ -80,6 +96,40 @@ class Policy:
         for event in self.on:
             if event.topic is not self.source:
                 raise ContractError(f"Policy {self.name}: {event.__name__} is not an event of {self.source.domain}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Turns events of `source`, which may be any domain's, into rows of `target`'s own schema; nobody sends it commands.
+
+    `project(fact, state)` is pure and gives the rows of an event. With a `table` it keeps state of its own, by the keys of the events: `evolve(state, event)`
+    says what changes, and `project` gets the state after the event, as in a decider. A row belongs to one key of the source: two partitions never write one row,
+    so what counts over many keys is counted by key and summed by the view. A new projection begins with the first event there is, or with `start="now"` with the
+    next one; a rebuild begins with the first.
+    """
+
+    name: str
+    source: Topic
+    target: Topic
+    project: Project
+    table: Table | None = None
+    evolve: Evolve = no_change
+    reads: Reads = no_reads
+    start: Literal["earliest", "now"] = "earliest"
+
+    def __post_init__(self) -> None:
+        """Check the declaration; raises ContractError."""
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", self.name) or self.name == self.target.domain:
+            raise ContractError(
+                f"Projection {self.name!r}: a name of letters, digits and . _ - that is not its domain's, which is the decider's."
+            )
+        if (self.table is None) != (self.evolve is no_change):
+            raise ContractError(f"Projection {self.name}: give both table and evolve, or neither.")
+
+    @property
+    def timer(self) -> TimerOf:
+        """Nothing happens in it by itself."""
+        return no_timer
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +163,9 @@ class Changelog:
         return self.decider.topic
 
 
-Agent = Decider | Policy | Effect | Changelog
+Agent = Decider | Policy | Projection | Effect | Changelog
+Folds = Decider | Projection
+"""The agents whose documents and rows follow from events alone."""
 
 
 def agents_of(domain: str) -> list[Agent]:
@@ -125,15 +177,16 @@ def agents_of(domain: str) -> list[Agent]:
     module = discover.stage(domain, "agent")
     found: list[Agent] = [v for v in vars(module).values() if isinstance(v, Agent)] if module else []
     deciders = [agent for agent in found if isinstance(agent, Decider)]
+    tables = [id(agent.table) for agent in found if isinstance(agent, Folds) and agent.table is not None]
     place = f"agents/{domain}/agent.py"
     if len({agent.name for agent in found}) != len(found):
         raise ContractError(f"{place}: two agents share a name; each needs its own position.")
-    if len({id(d.table) for d in deciders}) != len(deciders) or len({d.topic.domain for d in deciders}) != len(
-        deciders
-    ):
-        raise ContractError(f"{place}: a command topic and a table have one decider.")
+    if len({*tables}) != len(tables):
+        raise ContractError(f"{place}: a table has one agent that writes it; give each a Table of its own.")
+    if len({d.topic.domain for d in deciders}) != len(deciders):
+        raise ContractError(f"{place}: a command topic has one decider.")
     for agent in found:
         if not isinstance(agent, Decider) and agent.target.domain != domain:
             kind = type(agent).__name__.lower()
-            raise ContractError(f"{place}: {kind} {agent.name} must give commands of {domain}.")
+            raise ContractError(f"{place}: {kind} {agent.name} must be of {domain}, as its target.")
     return found

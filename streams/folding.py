@@ -1,19 +1,21 @@
-"""The projection: events in, and in one transaction out: rows, and state where the rules keep any.
+"""The projection: events in, and in one transaction out: rows, and documents where the rules keep any.
 
-It runs a decider's own `evolve` and `project` over its event topic, so what it builds is what the decider built.
+It runs the `evolve` and `project` of what it is given: those of a `Projection`, live or anew, or a decider's own over its event topic, so that what it builds is
+what the decider built.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from streams.agent import Decider
+from streams.agent import Agent, Decider, Folds
 from streams.envelope import Signer
 from streams.following import BREATH, unseen
 from streams.handler import Position, identity
-from streams.holds import Holds, words_of
+from streams.holds import Holds, parked, words_of
 from streams.pulse import breathe
-from streams.records import EventReader, EventRecord
-from streams.shard import Shard, documents_of, evolved
+from streams.records import EventReader, EventRecord, Unfit
+from streams.redriving import Again, Contents, Piece, Requests
+from streams.shard import Shard, documents_of, evolved, space_of
 from streams.sink import fact_of
 from streams.store import BadData, Claim, Slot, Store, Work
 
@@ -21,86 +23,161 @@ from streams.store import BadData, Claim, Slot, Store, Work
 class Folding:
     """The handler of a projection on one partition of a domain's events."""
 
-    def __init__(self, decider: Decider, slot: Slot, *, store: Store, signer: Signer) -> None:
+    def __init__(self, agent: Folds, slot: Slot, *, store: Store, signer: Signer) -> None:
         """Nothing is read before the first batch."""
-        self.decider, self.slot = decider, slot
-        self.shard = Shard(decider.table, slot.partition, decider.timer)
+        self.agent, self.slot = agent, slot
+        self.shard = shard_of(agent, slot.partition)
         self._store = store
-        self._reader = EventReader(decider.topic, slot.partition, signer)
+        self._reader = EventReader(agent.source, slot.partition, signer)
         self._holds = Holds(store, slot)
+        self._requests = Requests(slot, self._holds, Contents.events(self._reader.read), store=store, signer=signer)
 
     async def begin(self, claim: Claim) -> None:
-        """Learn whether any key waits."""
+        """Learn whether any key waits, and whether an operator asks."""
+        self._requests.begin(claim)
         self._holds.begin(claim)
 
     async def prepare(self, records: Sequence[Any], at: Position, careful: bool) -> Work:
-        """Fold a batch. Numbers that were seen before (a relay's repeats) are dropped."""
-        self.shard.trim()
+        """Fold a batch, or what operators ask for. Numbers that were seen before (a relay's repeats) are dropped."""
+        if self.shard is not None:
+            self.shard.trim()
+        if not records:
+            return await self._redrive(Work(at.next, at.next, at.number, at.last_id), careful)
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
         events = await unseen(self._reader, records, work)
-        await load(self.decider, self.shard, self._store, self.slot, events)
+        await load(self.agent, self.shard, self._store, self.slot, events)
         waiting = await self._holds.waiting({event.record.key for event in events})
         for n, event in enumerate(self._holds.passing(events, waiting, work)):
             if n % BREATH == 0:
                 await breathe()
             self._run(event, work)
-        work.states, work.timers = self.shard.take(), self.shard.take_timers()
-        return work
+        return self._whole(work)
 
     def due(self) -> float | None:
-        """Timers are set here and run by the decider alone."""
+        """Timers are set here and run by the decider alone; a request is due at once."""
+        return 0.0 if self._requests.waiting else None
 
     def park(self, record: Any, at: Position, fault: BadData) -> Work:
-        """Park a record whose rows the store refuses."""
+        """Park a record, or else the redriven one, whose rows the store refuses."""
+        if self.shard is not None:
+            self.shard.take()
+        if record is None:
+            work = Work(at.next, at.next, at.number, at.last_id)
+            self._requests.park(fault, work)
+            return work
         number = self._reader.read(record).envelope.number
         work = Work(at.next, record.offset + 1, number, identity(record))
         self._holds.park(work, record, "refused_by_store", str(fault))
-        self.shard.take()
         return work
 
     def asked(self) -> None:
-        """Nobody is served by a build that is not finished: where it parked anything, its rules are mended and it begins anew."""
+        """An operator's request waits."""
+        self._requests.waiting = True
 
     def committed(self, work: Work) -> None:
         """The documents stand."""
-        self.shard.committed()
+        if self.shard is not None:
+            self.shard.committed()
         self._holds.committed(work)
 
     def forget(self) -> None:
         """Drop documents and held keys."""
-        self.shard.clear()
+        if self.shard is not None:
+            self.shard.clear()
         self._holds.forget()
 
     async def end(self) -> None:
         """Give the memory back."""
-        self.shard.close()
+        if self.shard is not None:
+            self.shard.close()
+
+    async def _redrive(self, work: Work, careful: bool) -> Work:
+        """Fold parked events. Their numbers were seen already."""
+        piece = await self._requests.take(careful)
+        if piece is not None:
+            events = self._read_parked(piece)
+            there = [event for event in events.values() if not isinstance(event, Unfit)]
+            await load(self.agent, self.shard, self._store, self.slot, there)
+
+            def one(record: Again) -> None:
+                event = events[record.offset]
+                if isinstance(event, Unfit):
+                    work.parked.append(parked(record, event.cause, str(event), holds=False))
+                    return
+                for passed in self._holds.passing([event], piece.behind, work):
+                    self._run(passed, work)
+
+            await self._requests.run(piece, work, one)
+        return self._whole(work)
+
+    def _read_parked(self, piece: Piece) -> dict[int, EventRecord | Unfit]:
+        found: dict[int, EventRecord | Unfit] = {}
+        for record in piece.records:
+            try:
+                found[record.offset] = self._reader.read(self._requests.again(record))
+            except Unfit as unfit:
+                found[record.offset] = unfit
+        return found
 
     def _run(self, event: EventRecord, work: Work) -> None:
         try:
-            fold(self.decider, self.shard, event, work)
+            fold(self.agent, self.shard, event, work)
         except Exception as error:  # noqa: BLE001 - rules may raise anything
             self._holds.park(work, event.record, "rule_failed", words_of(error))
 
+    def _whole(self, work: Work) -> Work:
+        if self.shard is not None:
+            work.states, work.timers = self.shard.take(), self.shard.take_timers()
+        return work
 
-async def load(decider: Decider, shard: Shard, store: Store, slot: Slot, events: Sequence[EventRecord]) -> None:
+
+def foldable(agents: Iterable[Agent]) -> list[Folds]:
+    """What there is to rebuild in a domain: the agents whose documents and rows follow from events alone."""
+    return [agent for agent in agents if isinstance(agent, Folds)]
+
+
+def rebuilding(agent: Folds, partition: int, *, store: Store, signer: Signer) -> Folding:
+    """The handler that builds a partition of it anew, from the first event on and under a position of its own; `store` says into which schema.
+
+    Nothing goes outward, and the `slot` of the handler tells topic and position. Where it parks anything, the rules are mended and it begins anew.
+    """
+    slot = Slot(agent.target.domain, f"{agent.name}.rebuild", agent.source.events_topic, partition)
+    return Folding(agent, slot, store=store, signer=signer)
+
+
+def shard_of(agent: Folds, partition: int) -> Shard | None:
+    """The documents of one partition; None for a projection without state. Those of a projection have keys of their own in the store."""
+    if agent.table is None:
+        return None
+    space = "" if isinstance(agent, Decider) else space_of(agent.name)
+    return Shard(agent.table, partition, agent.timer, space=space)
+
+
+async def load(agent: Folds, shard: Shard | None, store: Store, slot: Slot, events: Sequence[EventRecord]) -> None:
     """Have the documents of these events in memory."""
-    wanted = documents_of(decider.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
+    if shard is None:
+        return
+    wanted = documents_of(agent.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
     if missing := shard.missing(wanted):
-        shard.fill(missing, await store.load(slot, missing))
+        shard.fill(missing, await store.load(slot, [shard.space + key for key in missing]))
 
 
-def fold(decider: Decider, shard: Shard, event: EventRecord, work: Work) -> None:
+def fold(agent: Folds, shard: Shard | None, event: EventRecord, work: Work) -> None:
     """Fold one event into documents and rows. Whatever the rules raise leaves both as they were."""
     envelope, message = event.envelope, event.message
     if message is None:
         return
-    key = envelope.aggregate_id
-    states = shard.states(key, decider.reads(message))
-    changed = evolved(decider.evolve, states, message)
-    dues = shard.dues(key, changed)
-    rows = [(row.__rows__, row) for row in decider.project(fact_of(envelope, message), states)]
-    # nothing below this line raises
-    shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
-    shard.set(dues)
+    if shard is None:
+        rows = [(row.__rows__, row) for row in agent.project(fact_of(envelope, message), {})]
+    else:
+        key = envelope.aggregate_id
+        states = shard.states(key, agent.reads(message))
+        changed = evolved(agent.evolve, states, message)
+        dues = shard.dues(key, changed)
+        rows = [(row.__rows__, row) for row in agent.project(fact_of(envelope, message), states)]
+        # nothing below this line raises
+        if changed or isinstance(agent, Decider):  # a decider's own document counts all events of its key
+            shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
+            shard.set(dues)
     for kind, row in rows:
         work.rows.setdefault(kind, []).append(row)

@@ -41,6 +41,11 @@ def moment(unix_us: int) -> datetime:
     return EPOCH + timedelta(microseconds=unix_us)
 
 
+def space_of(projection: str) -> str:
+    """What stands before the keys of a projection's documents; no key of an aggregate begins so, since none holds a `/`."""
+    return f"/{projection}/"
+
+
 class TimerStands(CaravanError):
     """A rule left the timer that ran it where it was; it would run for ever."""
 
@@ -52,9 +57,11 @@ Timers = Mapping[str, int | None]
 class Shard:
     """The hot documents of one partition; valid only under the epoch in which they were read."""
 
-    def __init__(self, table: Table, partition: int, timer: TimerOf = no_timer, limit: int = LIMIT) -> None:
-        """Empty; it shows itself in `table` once it is used."""
-        self.table = table
+    def __init__(
+        self, table: Table, partition: int, timer: TimerOf = no_timer, limit: int = LIMIT, space: str = ""
+    ) -> None:
+        """Empty; it shows itself in `table` once it is used. `space` stands before the keys of its documents in the store."""
+        self.table, self.space = table, space
         self.partition = partition
         self._timer = timer
         self._timers: dict[str, int | None] = {}
@@ -71,13 +78,13 @@ class Shard:
         return {key for key in keys if key not in self._documents}
 
     def fill(self, keys: Collection[str], stored: Mapping[str, Stored]) -> None:
-        """Take loaded documents; a key that is not stored gets its initial state.
+        """Take loaded documents, by their keys in the store; a key that is not stored gets its initial state.
 
         One that cannot be read is missed by the messages that ask for it, and by no other.
         """
         self._unreadable.clear()
         for key in keys:
-            row = stored.get(key)
+            row = stored.get(self.space + key)
             try:
                 self._documents[key] = self._opened(key, row)
             except Exception as error:  # noqa: BLE001 - the document is not what the rules take it for
@@ -165,7 +172,9 @@ class Shard:
         out = []
         for key, document in sorted(self._dirty.items()):
             data = encode(document.state).decode()
-            out.append(Stored(key, document.version, document.stored, rules, microseconds(document.at), data))
+            out.append(
+                Stored(self.space + key, document.version, document.stored, rules, microseconds(document.at), data)
+            )
             document.stored = document.version
         self._pinned.append(set(self._dirty))
         self._dirty.clear()

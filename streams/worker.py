@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from streams import discover
 from streams.acting import Acting
-from streams.agent import Agent, Changelog, Decider, agents_of
+from streams.agent import Agent, Changelog, Decider, Folds, Projection, agents_of
 from streams.app import App
 from streams.changelog import Keeping
 from streams.clock import SystemClock, VirtualClock
@@ -21,7 +21,7 @@ from streams.effect import Adapter, Effect
 from streams.effecting import Effecting
 from streams.envelope import Signer
 from streams.errors import CaravanError
-from streams.folding import Folding
+from streams.folding import Folding, foldable, rebuilding
 from streams.handler import Handler
 from streams.kafka import Kafka
 from streams.loop import Partition
@@ -67,15 +67,13 @@ class Worker:
             app.read(topic, agent.name, lambda slot, agent=agent, app=app: self._partition(agent, app, slot))
         self.apps.append(app)
 
-    def rebuild_domain(self, domain: str, decider: Decider) -> None:
-        """Add the projection that builds a domain's state and views from its events, in the store's schema for it."""
+    def rebuild_domain(self, domain: str, agents: Sequence[Folds]) -> None:
+        """Add the projections that build a domain's state and views from events, in the store's schema for it."""
         app = App(domain + ".rebuild", self.settings, instance=self._instance)
         app.domain = domain
-        app.read(
-            decider.topic.events_topic,
-            f"{domain}.rebuild",
-            lambda slot: self._open(slot, Folding(decider, slot, store=self.store, signer=self._signer), app),
-        )
+        for agent in agents:
+            slot = rebuilding(agent, 0, store=self.store, signer=self._signer).slot
+            app.read(slot.topic, slot.agent, lambda slot, agent=agent: self._rebuilding(agent, app, slot))
         self.apps.append(app)
 
     async def start(self) -> None:
@@ -140,9 +138,15 @@ class Worker:
             )
         elif isinstance(agent, Changelog):
             handler = Keeping(agent, slot, store=self.store, log=self.log, signer=self._signer)
+        elif isinstance(agent, Projection):
+            handler = Folding(agent, slot, store=self.store, signer=self._signer)
         else:
             handler = Acting(agent, slot, store=self.store, log=self.log, signer=self._signer)
         return self._open(slot, handler, app, agent.start)
+
+    def _rebuilding(self, agent: Folds, app: App, slot: Slot) -> Partition:
+        handler = rebuilding(agent, slot.partition, store=self.store, signer=self._signer)
+        return self._open(handler.slot, handler, app)
 
     def _deciding(self, decider: Decider, slot: Slot) -> Deciding:
         ports: Any = {"store": self.store, "log": self.log, "signer": self._signer, "clock": self._clock}
@@ -172,11 +176,9 @@ async def run(
     worker = Worker(settings, store, instance=instance)
     for domain in rebuild or domains or discover.domains():
         agents = agents_of(domain)
-        if rebuild:
-            for decider in agents:
-                if isinstance(decider, Decider):
-                    worker.rebuild_domain(domain, decider)
-        elif agents:
+        if rebuild and (folds := foldable(agents)):
+            worker.rebuild_domain(domain, folds)
+        elif agents and not rebuild:
             worker.run_domain(domain, agents)
     if not worker.apps:
         raise CaravanError("There is no such domain; `ls agents` shows them.")

@@ -76,13 +76,13 @@ def test_a_table_has_one_writer(modules: Any) -> None:
     one, two = decider(), decider()
     for second in (replace(two, table=one.table), replace(two, topic=OTHER, table=one.table), two):
         modules(agent={"A": one, "B": second})
-        with pytest.raises(ContractError, match=r"two agents share a name|have one decider"):
+        with pytest.raises(ContractError, match=r"two agents share a name|has one (decider|agent)"):
             agents_of("tally")
 
 
 def test_a_policy_speaks_for_its_own_domain(modules: Any) -> None:
     modules(agent={"A": Policy("echo", TALLY, OTHER, {})})
-    with pytest.raises(ContractError, match="policy echo must give commands of tally"):
+    with pytest.raises(ContractError, match="policy echo must be of tally"):
         agents_of("tally")
 
 

@@ -363,7 +363,7 @@ def test_effects_are_found_beside_the_other_agents(monkeypatch: pytest.MonkeyPat
 
 def test_an_effect_serves_its_own_domain_only(monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, effect())
-    with pytest.raises(ContractError, match="effect receipts must give commands of orders"):
+    with pytest.raises(ContractError, match="effect receipts must be of orders"):
         agents_of("orders")
 
 
