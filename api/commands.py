@@ -26,6 +26,7 @@ from streams.personal import blind_fields
 from streams.producer import command_record, signed
 
 MAX_KEY = 512  # bytes of a record's key
+_RETIRED = "It was retired: nothing was sent. One that was taken before is finished; its status_url tells how."
 _TRACE = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -41,6 +42,8 @@ class Issue:
     async def __call__(self, request: Request) -> Response:
         """Check, publish, answer 202; with `Prefer: wait` the result, if it comes in time."""
         raw = await bodies.read(request)
+        if self._contract.retired:
+            raise Problem("retired", _RETIRED)
         parsed = bodies.parse(raw)
         actor = self._edge.auth.actor(request)
         command = self._checked(actor, parsed, raw)

@@ -110,12 +110,12 @@ def _command(contract: type[Command], schema: Any) -> dict[str, Any]:
             "202": _answer("Kafka has the command.", "Accepted"),
             "404": {"$ref": "#/components/responses/404"},
             "409": {"$ref": "#/components/responses/409"},
-            **_errors(_COMMAND),
+            **_errors(_COMMAND + ((410,) if contract.retired else ())),
         },
         "security": _security(contract.roles),
         "x-roles": list(contract.roles),
         "x-after": list(contract.after),
-    }  # fmt: skip
+    } | ({"deprecated": True} if contract.retired else {})  # fmt: skip
 
 
 def _view(domain: str, signature: Signature, schema: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ ADVICE = {
     "undecodable": f"{_NEVER} Edit it, where it is an envelope of ours, or redrive it once code that reads it runs; or skip it.",
     "unknown_type": f"{_NEVER} Redrive it once code that knows the type runs; or skip it.",
     "unknown_version": f"{_NEVER} Redrive it once code that reads the version runs; or skip it.",
+    "upcast_failed": "The upcaster of its contract raised: mend it, restart the workers and redrive the record; or edit it; or skip it. It holds nothing back.",
     "wrong_key": f"{_NEVER} It stands where another key belongs: skip it, and have it sent again.",
     "stale_id": f"{_NEVER} Its id is too old to be told from a repeat: skip it, and have it sent again.",
 }

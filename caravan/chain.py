@@ -244,8 +244,8 @@ class Chain:
         if contract is None or envelope.type in CORE_EVENTS:
             return node
         try:
-            message = contract.from_topic(bytes(envelope.payload))
-        except ValueError as error:
+            message = contract.read(envelope.schema_version, bytes(envelope.payload))
+        except (ValueError, CaravanError) as error:
             node.note = f"its contract does not take it any more: {str(error).splitlines()[0]}"
             return node
         for domain, agent in self._agents:

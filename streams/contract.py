@@ -8,20 +8,28 @@ Its declaration says the topic, the key, who may issue it; the class name gives 
     class AwardPoints(Command, topic=POINTS, roles=("Admin",), services=("quests",)):
         user_id: UserId
         amount: Points
+
+A message whose meaning or shape changes gets the next version and an *upcaster* from the one before, a pure function from payload to
+payload. Records are never rewritten: each is brought up to date when it is read, for ever::
+
+    class PointsAwarded(Event, topic=POINTS, version=2, upcasts={1: lambda old: {**old, "amount": old["amount"] * 100}}):
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import to_json
 
 from streams.envelope import Actor
-from streams.errors import ContractError
+from streams.errors import CaravanError, ContractError
 from streams.personal import FROM_TOPIC, blind_fields, personal_fields
 
 Role = Literal["Guest", "User", "VIP", "PRO", "Partner", "Admin"]
@@ -53,8 +61,19 @@ def _in_utc(value: datetime) -> datetime:
     return value
 
 
+Upcast = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""From the payload of one version to that of the next; pure. It may change what it is given, and leaves what it does not know as it is."""
+
 Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
 """A point in time, given with its offset from UTC and kept as UTC."""
+
+
+class UnknownVersion(CaravanError):
+    """A record was written by newer code than this, which cannot know what it says."""
+
+
+class UpcastFailed(CaravanError):
+    """An upcaster could not bring the payload of an old record up to date."""
 
 
 @dataclass(eq=False)
@@ -64,12 +83,16 @@ class Topic:
     `key` is the payload field that holds the aggregate id unless a message names another. The partition count is fixed
     for the life of the topic. With `changelog` there is a third one, `<domain>.changelog`, which keeps the last state of every document
     (`streams.changelog`). Classes register themselves here when they are declared.
+
+    A `retired` domain takes no command from the edge any more. What stands on its topics is finished, sagas too, and its events
+    are read for ever.
     """
 
     domain: str
     key: str
     partitions: int = 4
     changelog: bool = False
+    retired: bool = False
     commands: dict[str, type["Command"]] = field(default_factory=dict)
     events: dict[str, type["Event"]] = field(default_factory=dict)
 
@@ -98,6 +121,7 @@ class Message(BaseModel):
     key_field: ClassVar[str]
     wire_name: ClassVar[str]
     version: ClassVar[int]
+    upcasts: ClassVar[Mapping[int, Upcast]]
     _parse: ClassVar[Callable[[bytes], Any]]
 
     def __init_subclass__(cls, **declaration: Any) -> None:
@@ -105,11 +129,12 @@ class Message(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def _declare(cls, topic: Topic, key: str | None, version: int) -> None:
+    def _declare(cls, topic: Topic, key: str | None, version: int, upcasts: Mapping[int, Upcast]) -> None:
         cls.topic = topic
         cls.key_field = key or topic.key
         cls.wire_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        cls.version = version
+        cls.version, cls.upcasts = version, dict(upcasts)
+        _demand_chain(cls.__name__, version, upcasts)
         context = FROM_TOPIC if personal_fields(cls) else None  # handing one over costs as much as a field
         cls._parse = partial(cls.__pydantic_validator__.validate_json, extra="allow", context=context)
         if cls.key_field not in cls.model_fields:
@@ -124,13 +149,41 @@ class Message(BaseModel):
 
     @classmethod
     def from_topic(cls, payload: bytes) -> Self:
-        """Parse a payload read from a topic; unknown fields are kept. Raises `pydantic.ValidationError`."""
+        """Parse a payload of the current version read from a topic; unknown fields are kept. Raises `pydantic.ValidationError`."""
         message: Self = cls._parse(payload)
         return message
 
+    @classmethod
+    def read(cls, version: int, payload: bytes) -> Self:
+        """Parse a payload of any version that there was; unknown fields are kept.
+
+        Raises UnknownVersion for one that this code does not know, UpcastFailed, and `pydantic.ValidationError`.
+        """
+        message: Self = cls._parse(payload if version == cls.version else cls.upcast(version, payload))
+        return message
+
+    @classmethod
+    def upcast(cls, version: int, payload: bytes) -> bytes:
+        """A payload of an older version as one of the current version; raises UnknownVersion and UpcastFailed."""
+        if not 1 <= version <= cls.version:
+            raise UnknownVersion(
+                f"{cls.wire_name} version {version} is unknown to this code, which reads {_upto(cls.version)}."
+            )
+        try:
+            told = json.loads(payload)
+            for step in range(version, cls.version):
+                told = dict(cls.upcasts[step](told))
+            return json.dumps(told).encode()
+        except Exception as error:  # an author's function may raise anything
+            words = f"{cls.wire_name} could not be brought from version {version} to {cls.version}: {error!r}"
+            raise UpcastFailed(words) from error
+
     def to_json(self) -> bytes:
-        """The payload as JSON."""
-        return self.__pydantic_serializer__.to_json(self)
+        """The payload as JSON, with the unknown fields that came along."""
+        known = self.__pydantic_serializer__.to_json(self)
+        if not self.__pydantic_extra__:
+            return known
+        return known[:-1] + b"," + to_json(self.__pydantic_extra__)[1:]
 
 
 class Command(Message):
@@ -139,7 +192,8 @@ class Command(Message):
     Class arguments: `topic`; `key` (default: the topic's); `roles`, the lowest roles that may issue it; `owner`, the field that must
     equal the caller's id unless the caller is an Admin; `services`, the domains whose policies may issue it
     (a command for services alone has no route); `examples`, payloads that are accepted on an empty platform once the
-    examples of the commands named in `after` were, and theirs before them; `version`.
+    examples of the commands named in `after` were, and theirs before them; `version` and `upcasts`, an upcaster from each version
+    before to the next; `retired`, when the edge takes it no longer.
     """
 
     roles: ClassVar[tuple[str, ...]] = ()
@@ -147,6 +201,7 @@ class Command(Message):
     services: ClassVar[tuple[str, ...]] = ()
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     after: ClassVar[tuple[str, ...]] = ()
+    retired: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]  # class arguments of our own
@@ -160,11 +215,13 @@ class Command(Message):
         examples: Sequence[Mapping[str, Any]] = (),
         after: Sequence[str] = (),
         version: int = 1,
+        upcasts: Mapping[int, Upcast] = MappingProxyType({}),
+        retired: bool = False,
     ) -> None:
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Command, topic=...)`.")
-        cls._declare(topic, key, version)
+        cls._declare(topic, key, version, upcasts)
         if not roles and not services:
             raise ContractError(f"{cls.__name__}: nobody may issue it; declare roles or services.")
         if unknown := set(roles) - set(ROLES):
@@ -172,7 +229,7 @@ class Command(Message):
         if owner is not None and owner not in cls.model_fields:
             raise ContractError(f"{cls.__name__}: its owner {owner!r} is not one of its fields.")
         cls.roles, cls.owner, cls.services = tuple(roles), owner, tuple(services)
-        cls.examples, cls.after = tuple(examples), tuple(after)
+        cls.examples, cls.after, cls.retired = tuple(examples), tuple(after), retired or topic.retired
         topic.commands[cls.wire_name] = cls
 
     def may_be_issued_by(self, actor: Actor) -> bool:
@@ -187,17 +244,40 @@ class Command(Message):
 
 
 class Event(Message):
-    """A fact in the past tense. Class arguments: `topic`, `key` (default: the topic's), `version`."""
+    """A fact in the past tense. Class arguments: `topic`, `key` (default: the topic's), `version` and `upcasts` as for commands."""
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]  # class arguments of our own
-        cls, *, topic: Topic | None = None, key: str | None = None, version: int = 1
+        cls,
+        *,
+        topic: Topic | None = None,
+        key: str | None = None,
+        version: int = 1,
+        upcasts: Mapping[int, Upcast] = MappingProxyType({}),
     ) -> None:
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Event, topic=...)`.")
-        cls._declare(topic, key, version)
+        cls._declare(topic, key, version, upcasts)
         topic.events[cls.wire_name] = cls
+
+
+def _demand_chain(name: str, version: int, upcasts: Mapping[int, Upcast]) -> None:
+    """Every version that there was leads to the current one, or its records could not be read."""
+    if version < 1:
+        raise ContractError(f"{name}: versions begin with 1.")
+    if missing := set(range(1, version)) - set(upcasts):
+        step = min(missing)
+        raise ContractError(
+            f"{name}: version {version} cannot read the records of version {step}; give `upcasts={{{step}: ...}}`, "
+            f"a function from the payload of version {step} to that of version {step + 1}."
+        )
+    if beyond := set(upcasts) - set(range(1, version)):
+        raise ContractError(f"{name}: upcasts has {max(beyond)}, and the current version is {version}.")
+
+
+def _upto(version: int) -> str:
+    return f"1 to {version}" if version > 1 else "1"
 
 
 def permits(roles: Sequence[str], role: str) -> bool:

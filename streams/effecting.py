@@ -262,7 +262,7 @@ class Effecting:
         if self.effect.result is None:
             return []
         envelope = decode_event(call.value)
-        message = self.effect.source.events[envelope.type].from_topic(bytes(envelope.payload))
+        message = self.effect.source.events[envelope.type].read(envelope.schema_version, bytes(envelope.payload))
         command = self.effect.result(fact_of(envelope, message), reply)
         if command is None:
             return []

@@ -4,7 +4,7 @@ Nothing here decides whether a record can be worked: its owner reads it again, a
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,10 +13,10 @@ import msgspec
 from pydantic import ValidationError
 
 from streams import discover
-from streams.contract import Message
+from streams.contract import Message, UnknownVersion, UpcastFailed
 from streams.envelope import Actor, CommandEnvelope, EventEnvelope, decode_command, decode_event
 from streams.errors import CaravanError
-from streams.personal import blind_fields, masked, personal_fields
+from streams.personal import blind_fields, is_sealed, masked, personal_fields
 from streams.records import CORE_EVENTS
 
 KEPT = ("id", "command_id", "domain", "aggregate_id", "actor")  # what an edit leaves as it was
@@ -118,19 +118,24 @@ def checked(topic: str, value: bytes, before: bytes | None) -> bytes:
         if told.type in CORE_EVENTS:
             return value
         raise Malformed("type", "unknown_type", f"{topic} has no {told.type}")
-    if told.schema_version != contract.version:
-        words = f"{told.type} is of version {told.schema_version}; this code reads {contract.version}"
-        raise Malformed("schema_version", "unknown_version", words)
-    try:
-        message = contract.from_topic(bytes(_envelope(topic, value).payload))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, ("payload", *first["loc"])))
-        raise Malformed(where, first["type"], f"{told.type}, {where}: {first['msg']}") from None
+    message = _message(contract, told, bytes(_envelope(topic, value).payload))
     if message.key != told.aggregate_id:
         words = f"the key of the record is {told.aggregate_id}, and its payload says {contract.key_field}={message.key}"
         raise Malformed(f"payload.{contract.key_field}", "wrong_key", words)
     return value
+
+
+def _message(contract: type[Message], told: Decoded, payload: bytes) -> Message:
+    try:
+        return contract.read(told.schema_version, payload)
+    except UnknownVersion as error:
+        raise Malformed("schema_version", "unknown_version", str(error)) from None
+    except UpcastFailed as error:
+        raise Malformed("payload", "upcast_failed", str(error)) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, ("payload", *first["loc"])))
+        raise Malformed(where, first["type"], f"{told.type}, {where}: {first['msg']}") from None
 
 
 def difference(topic: str, before: bytes | None, after: bytes) -> list[tuple[str, Any, Any]]:
@@ -150,14 +155,19 @@ def _flat(told: Decoded) -> dict[str, Any]:
     return {**around, "actor": actor, **{f"payload.{name}": part for name, part in payload.items()}}
 
 
-def _demand_changeable(contract: type[Message], there: Collection[str], changes: Mapping[str, Any]) -> None:
+def _demand_changeable(contract: type[Message], there: Mapping[str, msgspec.Raw], changes: Mapping[str, Any]) -> None:
     for name in changes:
         if name not in contract.model_fields and name not in there:
             known = ", ".join(contract.model_fields)
             raise Malformed(f"payload.{name}", "unknown_field", f"{contract.wire_name} has no {name}; it has {known}")
-        if name in personal_fields(contract) or name in blind_fields(contract):
+        if name in personal_fields(contract) or name in blind_fields(contract) or _sealed(there.get(name)):
             words = f"{name} is personal: it stands here sealed and cannot be given in the clear; it can only be left as it is"
             raise Malformed(f"payload.{name}", "personal", words)
+
+
+def _sealed(part: msgspec.Raw | None) -> bool:
+    """Whether it is personal whatever the contract of today says: an older version may have called it otherwise."""
+    return part is not None and is_sealed(msgspec.json.decode(part))
 
 
 def _payload_of(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:

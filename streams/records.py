@@ -8,7 +8,7 @@ import msgspec
 from pydantic import ValidationError
 
 from streams.clock import Clock
-from streams.contract import Command, Event, Topic
+from streams.contract import Command, Event, Topic, UnknownVersion, UpcastFailed
 from streams.envelope import CommandEnvelope, EventEnvelope, Signer, decode_command, decode_event
 from streams.errors import CaravanError
 from streams.ids import milliseconds
@@ -97,11 +97,12 @@ class _MessageReader:
         kind = self._kinds.get(envelope.type)
         if kind is None or envelope.domain != self._domain:
             raise Unfit("unknown_type", f"{envelope.domain} has no {envelope.type} here.")
-        if envelope.schema_version != kind.version:
-            words = f"{envelope.type} version {envelope.schema_version}; this code reads {kind.version}."
-            raise Unfit("unknown_version", words)
         try:
-            message = kind.from_topic(bytes(envelope.payload))
+            message = kind.read(envelope.schema_version, bytes(envelope.payload))
+        except UnknownVersion as error:
+            raise Unfit("unknown_version", str(error)) from error
+        except UpcastFailed as error:
+            raise Unfit("upcast_failed", str(error)) from error
         except ValidationError as error:
             words = f"{envelope.type}: {error.errors(include_url=False, include_input=False)}"
             raise Unfit("undecodable", words) from error

@@ -83,7 +83,8 @@ class Timers:
         """A timer that was parked, as it was; raises Unfit."""
         try:
             envelope = decode_command(record.value)
-            command = self._decider.topic.commands[envelope.type].from_topic(bytes(envelope.payload))
+            kind = self._decider.topic.commands[envelope.type]
+            command = kind.read(envelope.schema_version, bytes(envelope.payload))
             due, document = dict(record.headers)[TIMER].decode().split(" ", 1)
             moment(int(due))
         except Exception as error:

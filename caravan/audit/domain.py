@@ -12,7 +12,7 @@ from caravan.audit.scratch import Scratch
 from caravan.audit.written import Written
 from streams.acting import issued
 from streams.agent import Decider, Policy
-from streams.contract import Topic
+from streams.contract import Topic, UnknownVersion, UpcastFailed
 from streams.envelope import Signer, body_hash, decode_command
 from streams.folding import fold
 from streams.handler import identity
@@ -184,12 +184,13 @@ class Domain:
         kind = self.topic.events.get(event.envelope.type)
         if event.envelope.type in CORE_EVENTS:
             return Appeared(event)
-        if kind is None or event.envelope.schema_version != kind.version:
-            return Appeared(
-                event, f"{event.envelope.type} version {event.envelope.schema_version} is unknown to this code"
-            )
+        if kind is None:
+            return Appeared(event, f"{event.envelope.type} is unknown to this code")
         try:
-            return Appeared(event._replace(message=kind.from_topic(bytes(event.envelope.payload))))
+            message = kind.read(event.envelope.schema_version, bytes(event.envelope.payload))
+            return Appeared(event._replace(message=message))
+        except (UnknownVersion, UpcastFailed) as error:
+            return Appeared(event, str(error))
         except ValueError as error:
             return Appeared(event, f"{event.envelope.type}: its contract does not take it: {error}")
 

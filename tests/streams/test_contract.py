@@ -26,7 +26,7 @@ def topic() -> Topic:
 
 
 def test_a_declaration_derives_names_and_registers_itself(topic: Topic) -> None:
-    command = declare(topic, roles=("User",), version=3)
+    command = declare(topic, roles=("User",), version=3, upcasts={1: dict, 2: dict})
     assert (command.wire_name, command.version, command.key_field) == ("go_now", 3, "place")
     assert topic.commands == {"go_now": command}
     assert (topic.commands_topic, topic.events_topic) == ("trips.commands", "trips.events")
