@@ -15,11 +15,11 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 from uuid import UUID, uuid4
 
 from streams.acting import Acting
-from streams.agent import Agent, Changelog, Decider, agents_of
+from streams.agent import Agent, Changelog, Decider, Projection, agents_of
 from streams.changelog import Keeping
 from streams.clock import VirtualClock
 from streams.contract import Command, Event, Topic
@@ -28,14 +28,14 @@ from streams.decision import ROOT, State
 from streams.effect import Effect
 from streams.effecting import Effecting
 from streams.envelope import Actor, EventEnvelope, Signer, decode_event
-from streams.folding import Folding
+from streams.folding import Folding, foldable, rebuilding
 from streams.handler import Handler
 from streams.ids import uuid7
 from streams.loop import Partition
 from streams.memory import MemoryBroker, MemoryStore
 from streams.outside import Outside
 from streams.producer import command_record, signed
-from streams.shard import document_key
+from streams.shard import document_key, space_of
 from streams.store import Action, Parked, Request, Result, Slot
 
 ADMIN = Actor("user", "admin", "Admin")
@@ -70,19 +70,14 @@ class Kit:
         self, *agents: Agent, clock: VirtualClock | None = None, outside: Mapping[str, Outside] = MappingProxyType({})
     ) -> None:
         """Give the agents of the domains, a decider first. `outside` is what effects ask, by their names; without it one that does everything."""
-        self.outside = dict(outside)
+        self.outside, self.agents = dict(outside), list(agents)
         self.deciders = {agent.topic.domain: agent for agent in agents if isinstance(agent, Decider)}
         self.decider = next(iter(self.deciders.values()))
         self.topic = self.decider.topic
         self.clock = clock or VirtualClock()
         self.store = MemoryStore()
-        self._topics = {topic.domain: topic for agent in agents for topic in _topics_of(agent)}
-        counts = {
-            name: topic.partitions
-            for topic in self._topics.values()
-            for name in (topic.commands_topic, topic.events_topic, topic.changelog_topic)
-        }
-        self.broker = MemoryBroker(self.clock, counts)
+        self._topics: dict[str, Topic] = {}
+        self.broker = MemoryBroker(self.clock, {})
         self._runner = asyncio.Runner()
         self._tasks: list[tuple[Partition, Handler, asyncio.Task[None]]] = []
         self._runner.run(self._start(agents))
@@ -109,6 +104,12 @@ class Kit:
         """End its tasks."""
         self._runner.run(self._stop())
         self._runner.close()
+
+    def join(self, *agents: Agent) -> None:
+        """Start agents that are new on this platform, and run all that follows."""
+        self.agents += agents
+        self.deciders |= {agent.topic.domain: agent for agent in agents if isinstance(agent, Decider)}
+        self._runner.run(self._start(agents))
 
     def send(
         self, command: Command, *, actor: Actor = ADMIN, command_id: UUID | None = None, at: datetime | None = None
@@ -158,7 +159,7 @@ class Kit:
             envelope for envelope in self.envelopes(since) if envelope.type in self._topics[envelope.domain].events
         ]
         found.sort(key=lambda envelope: (envelope.occurred_at, envelope.hops, envelope.aggregate_seq))
-        return [self._topics[e.domain].events[e.type].from_topic(bytes(e.payload)) for e in found]
+        return [self._topics[e.domain].events[e.type].read(e.schema_version, bytes(e.payload)) for e in found]
 
     def ends(self) -> Ends:
         """Where the event topics end now."""
@@ -168,11 +169,16 @@ class Kit:
             for number in range(topic.partitions)
         }
 
-    def state(self, key: str, sub_key: str = ROOT, domain: str | None = None) -> State:
-        """A document as stored, or its initial state."""
+    def state(
+        self, key: str, sub_key: str = ROOT, domain: str | None = None, *, projection: str | None = None
+    ) -> State:
+        """A document as stored, or its initial state: the decider's, or else that projection's."""
         domain = domain or self.topic.domain
-        table = self.deciders[domain].table
-        stored = self.store.schemas[domain].states.get(document_key(key, sub_key))
+        name, space = (projection, space_of(projection)) if projection else (domain, "")
+        tables = (a.table for a in foldable(self.agents) if (a.target.domain, a.name) == (domain, name))
+        if (table := next(tables, None)) is None:
+            raise LookupError(f"{name} of {domain} keeps no state.")
+        stored = self.store.schemas[domain].states.get(space + document_key(key, sub_key))
         return table.decode(sub_key, stored.data) if stored else table.initial(sub_key)
 
     def rows(self, table: str, domain: str | None = None) -> list[tuple[Any, ...]]:
@@ -203,11 +209,17 @@ class Kit:
 
     async def _start(self, agents: Iterable[Agent]) -> None:
         for agent in agents:
-            source, target = _topics_of(agent)
+            for topic in (agent.source, agent.target):
+                self._topics[topic.domain] = topic
+                names = (topic.commands_topic, topic.events_topic, topic.changelog_topic)
+                self.broker.declare(dict.fromkeys(names, topic.partitions))
+        for agent in agents:
+            source = agent.source
             name = source.commands_topic if isinstance(agent, Decider) else source.events_topic
             for number in range(source.partitions):
-                slot = Slot(target.domain, agent.name, name, number)
-                self._open(slot, self._handler(agent, slot), self.store)
+                slot = Slot(agent.target.domain, agent.name, name, number)
+                start = "earliest" if isinstance(agent, Decider) else agent.start
+                self._open(slot, self._handler(agent, slot), self.store, start)
         await self._settle()
 
     def _handler(self, agent: Agent, slot: Slot) -> Handler:
@@ -216,12 +228,16 @@ class Kit:
         if isinstance(agent, Effect):
             adapter = self.outside.setdefault(agent.name, Outside())
             return Effecting(agent, adapter, slot, store=self.store, log=self.broker, signer=SIGNER, clock=self.clock)
+        if isinstance(agent, Projection):
+            return Folding(agent, slot, store=self.store, signer=SIGNER)
         if isinstance(agent, Changelog):
             return Keeping(agent, slot, store=self.store, log=self.broker, signer=SIGNER)
         return Acting(agent, slot, store=self.store, log=self.broker, signer=SIGNER)
 
-    def _open(self, slot: Slot, handler: Handler, store: MemoryStore) -> None:
-        partition = Partition(slot, handler, store=store, log=self.broker, feed=self.broker, owner="kit")
+    def _open(
+        self, slot: Slot, handler: Handler, store: MemoryStore, start: Literal["earliest", "now"] = "earliest"
+    ) -> None:
+        partition = Partition(slot, handler, store=store, log=self.broker, feed=self.broker, owner="kit", start=start)
         self.broker.join(slot, partition)
         if isinstance(handler, Effecting):
             handler.wake = partition.wake
@@ -262,18 +278,13 @@ class Kit:
         )
 
     async def _rebuild(self, store: MemoryStore) -> None:
-        for domain, decider in self.deciders.items():
-            for number in range(decider.topic.partitions):
-                slot = Slot(domain, f"{domain}.rebuild", decider.topic.events_topic, number)
-                self._open(slot, Folding(decider, slot, store=store, signer=SIGNER), store)
+        for agent in foldable(self.agents):
+            for number in range(agent.source.partitions):
+                handler = rebuilding(agent, number, store=store, signer=SIGNER)
+                self._open(handler.slot, handler, store)
         await self._settle()
 
     async def _stop(self) -> None:
         for partition, _, task in self._tasks:
             partition.leave()
             await task
-
-
-def _topics_of(agent: Agent) -> tuple[Topic, Topic]:
-    """What an agent reads, and the domain that it belongs to."""
-    return (agent.topic, agent.topic) if isinstance(agent, Decider) else (agent.source, agent.target)

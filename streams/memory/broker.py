@@ -40,6 +40,11 @@ class MemoryBroker:
         self._told: dict[tuple[str, int], None] = {}
         self._feed = MemoryFeed(self)
 
+    def declare(self, topics: Mapping[str, int]) -> None:
+        """Make those that there are not yet."""
+        for name, count in topics.items():
+            self._topics.setdefault(name, [[] for _ in range(count)])
+
     # -- Log
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:

@@ -49,7 +49,7 @@ async def put(
     await rig.memory.ask(slot, request)
     owner.handler.asked()
     owner.partition.wake()
-    row: Asked = rig.schema.requests[slot, request.id]
+    row: Asked = rig.memory.schemas[slot.domain].requests[slot, request.id]
     return row
 
 
