@@ -97,8 +97,9 @@ class Live:
         partitions = frozenset(range(count) if key is None else [partition_of(key.encode(), count)])
         purpose = f"live {request.scope['path']}"
         since, shown = self._resumed(request, purpose)
-        if (token := self._view.token(request)) is not None:
-            await self._view.covering(token, _nothing)
+        if tokens := self._view.tokens(request):
+            await self._view.covering(tokens, _nothing)
+        for token in tokens:
             since[token.partition] = max(since.get(token.partition, 0), token.offset + 1)
         return Asked(given, key, partitions | since.keys(), purpose, since, shown)
 

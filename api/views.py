@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import types
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import ExitStack
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -17,6 +18,7 @@ from api.health import RETRY
 from api.personal import opened
 from api.results import REREAD_S
 from api.tokens import Token
+from sinks.postgres.moves import Watch
 from sinks.postgres.reader import Reader
 from streams.contract import permits
 from streams.envelope import Actor
@@ -26,6 +28,7 @@ from streams.view import MAX_LIMIT, Page, Paging, Readers
 
 WAIT_S = 5.0  # how long a view waits for its token to be covered
 MAX_VALUE = 1000  # characters of a parameter
+MAX_TOKENS = 32  # in one `after`
 PAGES = ("cursor", "limit")
 T = TypeVar("T")
 
@@ -120,32 +123,30 @@ class View:
             raise Problem("bad_cursor")
         return Paging.read(cursor.decode(), paging.limit)
 
-    def token(self, request: Request) -> Token | None:
-        """The token that the answer must cover, from `?after=`."""
+    def tokens(self, request: Request) -> list[Token]:
+        """The tokens that the answer must cover, from `?after=`: one, or several with commas between them."""
         text = request.query_params.get("after")
-        if text is None:
-            return None
-        token = self.edge.tokens.read(text)
-        if token.domain != self.domain:
-            raise Problem("token_of_other_domain", f"It covers views of {token.domain}.")
-        return token
+        tokens = [] if text is None else [self.edge.tokens.read(one) for one in text.split(",", MAX_TOKENS - 1)]
+        for token in tokens:
+            if token.domain != self.domain:
+                raise Problem("token_of_other_domain", f"It covers views of {token.domain}.")
+        return tokens
 
-    async def covering(self, token: Token, read: Callable[[Reader], Awaitable[T]]) -> T:
-        """What `read` finds once the token is covered; raises `parked` and `not_yet_applied`."""
+    async def covering(self, tokens: Sequence[Token], read: Callable[[Reader], Awaitable[T]]) -> T:
+        """What `read` finds once all tokens are covered; raises `parked` and `not_yet_applied`."""
         store = self.edge.store
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WAIT_S
-        with store.moves.watch(self.domain, token.partition, token.offset) as watch:
+        with ExitStack() as held:
+            watches = [(t, held.enter_context(store.moves.watch(self.domain, t.partition, t.offset))) for t in tokens]
             while True:
                 async with store.db(self.domain) as db:
-                    stand = await db.stand(token.partition, token.offset)  # before the view, on the same connection
-                    if stand.parked:
-                        raise Problem("parked")
-                    if stand.next > token.offset:
+                    behind = await _behind(db, watches)  # before the view, on the same connection
+                    if behind is None:
                         return await read(db)
                 if (left := deadline - loop.time()) <= 0 or self.edge.ending:
                     raise Problem("not_yet_applied", headers=RETRY)
-                await watch.next(min(left, REREAD_S))
+                await behind.next(min(left, REREAD_S))
 
     async def query(self, db: Reader, given: dict[str, Any]) -> Any:
         """What the view function finds."""
@@ -160,6 +161,17 @@ class View:
         return adapter.dump_json(answer, warnings="none")
 
 
+async def _behind(db: Reader, watches: Sequence[tuple[Token, Watch]]) -> Watch | None:
+    """What to wait for until the tokens are covered, None when they are; raises `parked`."""
+    for token, watch in watches:
+        stand = await db.stand(token.partition, token.offset)
+        if stand.parked:
+            raise Problem("parked")
+        if stand.next <= token.offset:
+            return watch
+    return None
+
+
 class Show:
     """The endpoint of one view."""
 
@@ -168,11 +180,11 @@ class Show:
         self._view = view
 
     async def __call__(self, request: Request) -> Response:
-        """The view as it stands, covering the token if one is given."""
+        """The view as it stands, covering the tokens that are given."""
         view = self._view
         given = await view.asked(request, view.edge.auth.actor(request), PAGES)
-        if (token := view.token(request)) is not None:
-            value = await view.covering(token, lambda db: view.query(db, given))
+        if tokens := view.tokens(request):
+            value = await view.covering(tokens, lambda db: view.query(db, given))
         else:
             async with view.edge.store.db(view.domain) as db:
                 value = await view.query(db, given)

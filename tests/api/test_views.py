@@ -4,6 +4,9 @@ import asyncio
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
+from api import views
 from api.tokens import Tokens
 from streams.personal import seal
 from tests.api.caller import Caller
@@ -92,12 +95,39 @@ async def test_a_parked_command_is_told_at_once(edge: Caller) -> None:
     assert [(a.status_code, a.json().get("code")) for a in answers] == [(409, "parked"), (200, None)]
 
 
+async def test_several_tokens_are_covered_all(edge: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whatever partitions, with commas between them; more than that are no token."""
+    monkeypatch.setattr(views, "WAIT_S", 0.5)
+    ann, bob = [await edge.post(SPEND, {**BODY, "user_id": user}, user) for user in ("u1", "u2")]
+    both = ",".join(answer.json()["token"] for answer in (bob, ann))
+    for answer in (bob, ann):
+        early = await edge.get(f"/v1/points/statement/u1?after={both}", "u1")
+        assert (early.status_code, early.json()["code"]) == (409, "not_yet_applied")
+        record = await edge.record(answer)
+        await edge.moved(record["partition"], record["offset"] + 1)
+
+    assert (await edge.get(f"/v1/points/statement/u1?after={both}", "u1")).status_code == 200
+    many = ",".join([ann.json()["token"]] * (views.MAX_TOKENS + 1))
+    late = await edge.get(f"/v1/points/statement/u1?after={many}", "u1")
+    assert (late.status_code, late.json()["code"]) == (422, "bad_token")
+
+
 async def test_tokens_are_ours_and_of_this_domain(edge: Caller) -> None:
     """Forged, cut and foreign tokens."""
     token = (await edge.post(SPEND, BODY, "u1")).json()["token"]
     assert (await edge.get(f"/v1/lab/samples?after={token}")).json()["code"] == "token_of_other_domain"
     forged = Tokens([("k1", b"another key of the same kind....")]).write("points", 0, 0, _id(), "user:u1")
-    for text in (forged, token[:-1], token[1:], token + "AAAA", token.swapcase(), "é", "=" * 8):
+    for text in (
+        forged,
+        token[:-1],
+        token[1:],
+        token + "AAAA",
+        token.swapcase(),
+        "é",
+        "=" * 8,
+        f"{token},",
+        f"{token},{forged}",
+    ):
         answer = await edge.get(f"/v1/points/statement/u1?after={quote(text)}", "u1")
         assert (answer.status_code, answer.json()["code"]) == (422, "bad_token"), text
 
