@@ -4,8 +4,8 @@ It runs the `evolve` and `project` of what it is given: those of a `Projection`,
 what the decider built.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from streams.agent import Agent, Decider, Folds
 from streams.envelope import Signer
@@ -20,12 +20,20 @@ from streams.sink import fact_of
 from streams.store import BadData, Claim, Slot, Store, Work
 
 
+class Chosen(NamedTuple):
+    """Which rows are written, where it is not all: those of these tables, made by the events from this offset on."""
+
+    tables: Collection[str]
+    since: int = 0
+
+
 class Folding:
-    """The handler of a projection on one partition of a domain's events."""
+    """The handler of a projection on one partition of a domain's events. With `chosen` it writes some rows only; documents are always whole."""
 
     def __init__(self, agent: Folds, slot: Slot, *, store: Store, signer: Signer) -> None:
         """Nothing is read before the first batch."""
         self.agent, self.slot = agent, slot
+        self.chosen: Chosen | None = None
         self.shard = shard_of(agent, slot.partition)
         self._store = store
         self._reader = EventReader(agent.source, slot.partition, signer)
@@ -120,10 +128,15 @@ class Folding:
         return found
 
     def _run(self, event: EventRecord, work: Work) -> None:
+        made = work if self.chosen is None else Work(work.expected, work.next, work.number, work.last_id)
         try:
-            fold(self.agent, self.shard, event, work)
+            fold(self.agent, self.shard, event, made)
         except Exception as error:  # noqa: BLE001 - rules may raise anything
             self._holds.park(work, event.record, "rule_failed", words_of(error))
+        if self.chosen is not None and event.record.offset >= self.chosen.since:
+            for kind, rows in made.rows.items():
+                if kind.name in self.chosen.tables:
+                    work.rows.setdefault(kind, []).extend(rows)
 
     def _whole(self, work: Work) -> Work:
         if self.shard is not None:

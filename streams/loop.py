@@ -133,6 +133,11 @@ class Partition:
         """The next offset to commit; None without a claim."""
         return self._position.next if self.claimed.is_set() else None
 
+    @property
+    def number(self) -> int | None:
+        """The last number seen, once all that follows from it stands in the store; None before a claim and while work is under way."""
+        return self._ahead.number if self.claimed.is_set() and not self._uncommitted else None
+
     def stacks(self) -> str:
         """Where its tasks stand."""
         return self.pulse.stacks(self._committing)

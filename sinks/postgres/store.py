@@ -31,9 +31,12 @@ STATEMENT_S = 30.0
 class PostgresStore:
     """One process's store. `schemas` puts an agent's domain into another schema (a rebuild beside the live one)."""
 
-    def __init__(self, dsn: str, namespace: str = "", schemas: Mapping[str, str] | None = None) -> None:
-        """Nothing is connected before `start`."""
+    def __init__(
+        self, dsn: str, namespace: str = "", schemas: Mapping[str, str] | None = None, *, flush: bool = True
+    ) -> None:
+        """Nothing is connected before `start`. Without `flush` a crash of Postgres may take back the last commits: all of each, its position too."""
         self._dsn, self._namespace = dsn, namespace
+        self._server = {} if flush else {"synchronous_commit": "off"}
         self._schemas = dict(schemas or {})
         self._write: Any = None
         self._read: Any = None
@@ -44,7 +47,12 @@ class PostgresStore:
         try:
             self._write, self._read = [
                 await asyncpg.create_pool(
-                    self._dsn, min_size=1, max_size=size, command_timeout=STATEMENT_S, reset=_nothing
+                    self._dsn,
+                    min_size=1,
+                    max_size=size,
+                    command_timeout=STATEMENT_S,
+                    reset=_nothing,
+                    server_settings=self._server,
                 )
                 for size in (WRITERS, READERS)
             ]
