@@ -68,11 +68,16 @@ class Writer:
     def _commit_statement(self, slot: Slot, work: Work) -> str:
         """COMMIT, and in the same round trip a word to those who wait for the domain's position, or for a key: rows change by events only.
 
-        It comes after the COMMIT: a NOTIFY inside the transaction would make all commits of the server wait for each other.
+        It comes after the COMMIT: a NOTIFY inside the transaction would make all commits of the server wait for each other. What is built in a schema
+        beside the domain's own is shown to nobody.
         """
-        if slot.agent != slot.domain:
+        if slot.agent == slot.domain:
+            keys = {event.key for event in work.outbox}
+        elif work.rows and self._schema == self._role:
+            keys = _keys(work)
+        else:
             return "COMMIT"
-        told = message((slot.domain, slot.agent, slot.partition), work.next, {event.key for event in work.outbox})
+        told = message((slot.domain, slot.agent, slot.partition), work.next, keys)
         return f"COMMIT; SELECT pg_notify({literal(self._channel)}, {literal(told)})"
 
     async def _begin(self, connection: Any, slot: Slot, epoch: int) -> None:
@@ -197,6 +202,11 @@ class Writer:
         arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, 1))
         into = f"{quoted(self._schema)}.{quoted(table)}" + (f" AS {alias}" if alias else "")
         return f"INSERT INTO {into} ({_list(columns)}) SELECT * FROM unnest({arrays})"
+
+
+def _keys(work: Work) -> set[str]:
+    """What a projection's rows may be asked by: whatever stands in their keys."""
+    return {str(value) for rows, values in work.rows.items() for row in values for value in row[: len(rows.key) or 1]}
 
 
 async def _rollback(connection: Any) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple, Self
 from zlib import crc32
 
@@ -38,17 +38,24 @@ class Moves:
         self._waiting: dict[tuple[str, int], set[_Entry]] = defaultdict(set)
 
     def heard(self, payload: str) -> None:
-        """Take a `message`; those of other agents than the domain's decider are not for us."""
+        """Take a `message`. One of another agent than the domain's decider is a projection's: rows changed, and no offset of the domain's own was passed."""
         try:
             domain, agent, partition, told, *marks = payload.split(":")
             place, reached = (domain, int(partition)), int(told)
         except ValueError:
             return
-        if agent == domain:
-            changed = frozenset(marks[0].split(",")) if marks else None
-            for entry in self._waiting.get(place, ()):
-                if entry.offset < reached and (entry.mark is None or changed is None or entry.mark in changed):
-                    entry.wake()
+        own = agent == domain
+        changed = frozenset(marks[0].split(",")) if marks else None
+        for entry in self._waiting.get(place, ()) if own else self._of(domain):
+            passed = entry.offset < reached if own else entry.offset < 0
+            if passed and (entry.mark is None or changed is None or entry.mark in changed):
+                entry.wake()
+
+    def _of(self, domain: str) -> Iterator["_Entry"]:
+        """Everybody of a domain: a projection's partitions are those of its source."""
+        for (name, _), there in self._waiting.items():
+            if name == domain:
+                yield from there
 
     def unheard(self) -> None:
         """Messages may have been lost: wake everybody."""
