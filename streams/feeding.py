@@ -153,8 +153,8 @@ class Feeding:
         self._paused.discard(slot.partition)
 
     async def holds(self, slot: Slot) -> bool | None:
-        """Nobody else is asked."""
-        return True
+        """There is no group to ask: what is read here is worked here."""
+        return slot.partition in self._partitions
 
     async def hint(self, slot: Slot, offset: int) -> None:
         """There is no group to tell."""

@@ -70,9 +70,7 @@ class Partition:
         self._store, self._log, self._feed = store, log, feed
         self._queue: deque[Delivery] = deque()
         self._wake = asyncio.Event()
-        self._reassigned = False
-        self._leaving = False
-        self._was_due = False
+        self._reassigned = self._leaving = self._was_due = False
         self._generation = -1
         self._epoch: int | None = None
         self._position = self._ahead = Position(0, 0)
@@ -134,9 +132,9 @@ class Partition:
         return self._position.next if self.claimed.is_set() else None
 
     @property
-    def number(self) -> int | None:
-        """The last number seen, once all that follows from it stands in the store; None before a claim and while work is under way."""
-        return self._ahead.number if self.claimed.is_set() and not self._uncommitted else None
+    def reached(self) -> tuple[int, bool]:
+        """The last number that was taken up, and whether all that follows up to it stands in the store."""
+        return self._ahead.number, self.claimed.is_set() and not self._uncommitted
 
     def stacks(self) -> str:
         """Where its tasks stand."""
@@ -177,8 +175,7 @@ class Partition:
 
     async def _own(self) -> None:
         """Claim, check that store and log belong together, and have the transport deliver from the position on."""
-        self._reassigned = False
-        held = self._epoch
+        self._reassigned, held = False, self._epoch
         begin = (await self._log.bounds(*self.slot[2:]))[1] if self._start == "now" else 0
         claim = await self._store.claim(self.slot, self.owner, held, begin)
         if claim.epoch != held:
