@@ -31,11 +31,13 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Platform:
-    """A running platform: its edge, bearer tokens of admins, its database."""
+    """A running platform: its edge and that one's process, bearer tokens of admins, its database, what it was set up with."""
 
     url: str
     tokens: list[str]
     dsn: str
+    edge: int
+    settings: Settings
 
 
 @asynccontextmanager
@@ -63,7 +65,8 @@ async def platform(folder: Path) -> AsyncIterator[Platform]:
         environment = instance.environment(os.environ)
         callers = [("--user", f"caller-{number}", "--role", "Admin") for number in range(CALLERS)]
         tokens = [await _caravan("token", *caller, environment=environment) for caller in callers]
-        yield Platform(instance.run.url, tokens, environment["CARAVAN_POSTGRES"])
+        edge, _ = instance.run.children["edge"]
+        yield Platform(instance.run.url, tokens, environment["CARAVAN_POSTGRES"], edge, Settings.from_env(environment))
 
 
 def _place(exports: Mapping[str, str], folder: Path) -> Place:

@@ -9,15 +9,16 @@ from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
 
-from benchmarks import events, instance, machine, projection, report, results
+from benchmarks import events, instance, machine, projection, report, results, streams
 from benchmarks.instance import StartError
 from benchmarks.latency import Client, LatencyError, Offer
 from benchmarks.projection import MeasurementError
 from benchmarks.results import Result
+from benchmarks.streams import StreamsError
 from benchmarks.systems import Place, System, systems
 from streams.envelope import Signer
 
-WORKS = ("projection", "command-to-view")
+WORKS = ("projection", "command-to-view", "live-streams")
 AGE = timedelta(hours=1)  # of the first event; later than all of them is none
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     options = _parser().parse_args()
     try:
         header, found = asyncio.run(_run(options))
-    except (MeasurementError, LatencyError, StartError) as error:
+    except (MeasurementError, LatencyError, StreamsError, StartError) as error:
         sys.exit(f"benchmarks: {error}")
     arguments = [f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else []
     header["commands"] = [shlex.join(["make", "bench", *arguments])]
@@ -43,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of users and amounts")
     parser.add_argument("--rate", type=int, default=300, help="commands a second offered in command-to-view")
     parser.add_argument("--seconds", type=float, default=20, help="for how long, beside the warm-up")
+    parser.add_argument("--streams", type=int, default=1000, help="that are open in live-streams")
+    parser.add_argument("--changes", type=int, default=100, help="a second of what they show")
     parser.add_argument("--works", type=_names, default=WORKS, help=f"some of {','.join(WORKS)}")
     parser.add_argument("--systems", type=_names, default=(), help="some of the systems of the projection")
     return parser
@@ -65,6 +68,10 @@ async def _run(options: argparse.Namespace) -> tuple[dict[str, object], list[Res
                 header = header or await machine.describe(platform.dsn)
                 client = Client(platform.url, platform.tokens, Offer(options.rate, options.seconds))
                 found += await _latency(client, options)
+        if "live-streams" in options.works:
+            async with instance.platform(Path(folder) / "streams") as platform:
+                header = header or await machine.describe(platform.dsn)
+                found += await _streams(platform, options)
     return header, found
 
 
@@ -120,6 +127,26 @@ async def _latency(client: Client, options: argparse.Namespace) -> list[Result]:
         )
         for name, values in percentiles.items()
     ]
+
+
+async def _streams(platform: instance.Platform, options: argparse.Namespace) -> list[Result]:
+    """Each stream on a key of its own, then fifty on each."""
+    found = []
+    for keys in (options.streams, max(1, options.streams // 50)):
+        load = streams.Load(options.streams, keys, options.changes, options.seconds)
+        figures: dict[str, list[float]] = defaultdict(list)
+        for number in range(options.rounds):
+            taken = await streams.Client(platform, load).measure(f"keys{keys}-{number}")
+            print(f"round {number + 1}  live-streams  {keys} keys  {taken}", flush=True)
+            for name, value in vars(taken).items():
+                figures[name].append(value)
+        words = f"{load.streams} streams of {keys} keys, {load.rate} changes/s"
+        about = {"work": "live-streams", "system": "caravan", "commit": machine.commit()}
+        found += [
+            results.summarise(figures[name], digits=2, load=f"{words}, {text}", unit=unit, **about)
+            for name, (text, unit) in streams.MEANING.items()
+        ]
+    return found
 
 
 if __name__ == "__main__":
