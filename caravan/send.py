@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, NamedTuple
 from uuid import UUID
 
-from api.client import Answer, Client, Unreachable
+from api.client import Client, EdgeError, Unreachable
+from api.client.client import WAIT_S
 from caravan.commands import ROLES, seconds, settings, signed_token
 from caravan.errors import BadInput, NotRunning, Problem
 from caravan.instance import Instance
@@ -25,7 +26,18 @@ from streams.contract import Command
 TOLD = 10  # bad or failed lines that are shown
 AHEAD = 16  # lines read ahead for each request under way
 TTL = 12 * 3600  # s that our tokens are good for
+_OURS = frozenset({408, 429})
+_NOT_OF_A_RULE = frozenset({"in_progress", "idempotency_key_reused", "not_found"})
 FORM = '{"command": "points.award_points", "id": UUID, "as": {"user": "u1", "role": "Admin"}, "data": {…}}'
+
+
+class Answer(NamedTuple):
+    """What became of a command; `code` says why it was rejected or failed, `words` say it in words."""
+
+    status: Literal["accepted", "rejected", "failed"]
+    code: str | None = None
+    words: str = ""
+    command_id: str | None = None
 
 
 class SomeFailed(Problem):
@@ -139,14 +151,42 @@ class Sending:
             await before
         async with self._gate:
             token = None if line.user is None else self._token(line.user, line.role)
-            body = json.dumps(line.data).encode()
-            domain, name = line.contract.topic.domain, line.contract.wire_name
-            self._done(line, await client.send(domain, name, body, key=line.id, token=token))
+            self._done(line, await self._sent(client.by(token, own_writes=False), line))
+
+    async def _sent(self, client: Client, line: Line) -> Answer:
+        """What became of it; raises Unreachable."""
+        domain, name, body = line.contract.topic.domain, line.contract.wire_name, json.dumps(line.data).encode()
+        deadline = time.monotonic() + self._patience
+        try:
+            outcome = await client.send(domain, name, body, key=line.id, wait=WAIT_S)
+            outcome = await client.wait(outcome, deadline - time.monotonic())
+        except Unreachable:
+            raise
+        except EdgeError as error:
+            return _refused(error, sent=line.user is not None)
+        if outcome.status == "pending":
+            words = f"it had no result after {self._patience:.0f} s; send the file again to see what became of it"
+            return Answer("failed", "pending", words, outcome.command_id)
+        if outcome.status == "parked":
+            return Answer("failed", "parked", "an operator has to look at it: caravan parked list", outcome.command_id)
+        if outcome.accepted:
+            return Answer("accepted", None, "", outcome.command_id)
+        return Answer("rejected", outcome.code or "rejected", "", outcome.command_id)
 
     def _ended(self, lane: tuple[str, str], task: asyncio.Task[None]) -> None:
         self._room.release()
         if self._last.get(lane) is task:
             del self._last[lane]
+
+
+def _refused(error: EdgeError, *, sent: bool) -> Answer:
+    """What the edge's no means; `sent`: a token went along."""
+    command_id = error.told.get("command_id")
+    if error.status in _OURS or error.status >= 500 or error.code in _NOT_OF_A_RULE:
+        return Answer("failed", error.code, error.detail, command_id)
+    if error.status == 401 and sent:
+        return Answer("failed", error.code, "the edge does not know our token: it has another CARAVAN_JWT_SECRET")
+    return Answer("rejected", error.code, error.detail, command_id)
 
 
 # -- the file
