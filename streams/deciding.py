@@ -1,8 +1,7 @@
 """The decider: commands in, and in one transaction out: results, events, state and rows."""
 
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,6 +13,7 @@ from streams.clock import Clock, bounded
 from streams.contract import Event
 from streams.decision import Case, Decision, Pending, Refuse, Settle, State
 from streams.envelope import Outcome, Signer, Source, body_hash
+from streams.following import last_event
 from streams.handler import DRAIN_S, Position, Stop, identity
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 BREATH = 128  # commands between two chances for everything else on this loop
 RECENT = 50_000  # ids of committed commands that are remembered, so that quick repeats cost nothing
-GARBAGE = 1000  # records of strangers at the end of the event topic that a claim looks behind
 
 
 class Decided(NamedTuple):
@@ -57,8 +56,12 @@ class Deciding:
         signer: Signer,
         clock: Clock,
         from_nothing: bool = False,
+        effects: Collection[str] = (),
     ) -> None:
-        """Nothing is read before `begin`. With `from_nothing` an empty store is built from the events that there are."""
+        """Nothing is read before `begin`. With `from_nothing` an empty store is built from the events that there are.
+
+        `effects` are those of the domain, which are told of events that the store had forgotten.
+        """
         self.decider, self.slot = decider, slot
         self.shard = Shard(decider.table, slot.partition, decider.timer)
         self.timers = Timers(decider, slot, store=store, clock=clock)
@@ -67,7 +70,7 @@ class Deciding:
         self._reader = CommandReader(decider.topic, slot.partition, signer, clock)
         self._told = EventReader(decider.topic, slot.partition, signer)
         self._restoring = Restoring(decider, slot, self.shard, store=store, log=log, signer=signer)
-        self._from_nothing = from_nothing
+        self._from_nothing, self._effects = from_nothing, effects
         self._reread = self._at = 0  # commands below were sent before a restore; where reading stands
         self._epoch = -1
         self._holds = Holds(store, slot)
@@ -178,25 +181,26 @@ class Deciding:
                 f"{topic} is empty and Postgres has relayed up to number {claim.relayed}: the topic was wiped. Restore Kafka, "
                 "or reset both."
             )
-        number = await self._last_number(max(start, end - GARBAGE), end)
+        last = await last_event(self._log, self._told, topic, partition)
+        number = last.number if last else 0
+        if last is not None and last.source.offset >= claim.next:
+            await (
+                self._look_back()
+            )  # a takeover that was broken off; nothing new is done before the commands that it has told
         if number > claim.number:
             if claim.number == 0 and not self._from_nothing:
                 raise Stop(
                     f"{topic} goes up to number {number} and Postgres knows none of it: Postgres was wiped, or CARAVAN_POSTGRES names "
                     "another one. Restore a backup; or build it anew from all events with CARAVAN_EMPTY_POSTGRES=rebuild; or reset both."
                 )
-            self._reread = (await self._log.bounds(self.slot.topic, partition))[1]
+            await self._look_back()
+            await self._store.doubt([self.slot._replace(agent=name, topic=topic) for name in self._effects], number)
             taken = await self._restoring.close(claim, number)
             raise Lost(f"Postgres was {taken} events behind {topic}.")  # the claim is of another time now
 
-    async def _last_number(self, start: int, end: int) -> int:
-        """The number of the last event of ours; whatever others put behind it is stepped over."""
-        topic, partition = self.decider.topic.events_topic, self.slot.partition
-        for offset in range(end - 1, start - 1, -1):
-            if (record := await self._log.read(topic, partition, offset)) is not None:
-                with suppress(Unfit):
-                    return self._told.envelope(record).number
-        return 0
+    async def _look_back(self) -> None:
+        """Commands that are there now come before timers, and their ids are looked up."""
+        self._reread = (await self._log.bounds(*self.slot[2:]))[1]
 
     async def _read(self, records: Sequence[Any], work: Work) -> list[CommandRecord]:
         commands = []

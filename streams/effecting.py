@@ -25,6 +25,7 @@ from streams.handler import DRAIN_S, Position, identity
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
+from streams.recalling import Past, Recall
 from streams.records import EventReader, EventRecord, Unfit
 from streams.redriving import Again, Contents, Piece, Requests
 from streams.shard import microseconds, moment
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 LOOK = 64  # calls that are looked at in one turn, beside those under way
 GRACE_S = 2.0  # between the latest start of a claimed call and what its claim allows; clocks of two machines may differ by less
 PATIENCE_S = (0.1, 5.0)  # first and longest pause between tries to write an answer down
+FORGOTTEN = "Postgres was behind its topics, and no result tells whether this was done. Find out: skip it if it was done, redrive it if it was not."
 
 
 class Effecting:
@@ -52,6 +54,7 @@ class Effecting:
         self._holds = Holds(store, slot)
         self._requests = Requests(slot, self._holds, Contents.events(self._reader.read), store=store, signer=signer)
         self._caller = Caller(effect, adapter, clock)
+        self._past = Past(effect, slot, store=store, log=log, signer=signer)
         self._epoch = -1
         self._running: dict[int, asyncio.Task[None]] = {}
         self._look = False
@@ -63,7 +66,8 @@ class Effecting:
     # -- the loop's protocol
 
     async def begin(self, claim: Claim) -> None:
-        """Look at what is owed under this claim."""
+        """Look at what is owed under this claim. Raises Stop or Unavailable while its domain does not know yet what was done."""
+        await self._past.begin(claim)
         self._epoch = claim.epoch
         self._requests.begin(claim)
         self._holds.begin(claim)
@@ -135,13 +139,18 @@ class Effecting:
     # -- events become calls
 
     async def _take(self, records: Sequence[Any], work: Work) -> Work:
+        first = work.number
         events = [e for e in await unseen(self._reader, records, work) if type(e.message) in self.effect.on]
+        past = await self._past.recall(events, work.number)
+        if not self._past.begun:
+            work.number = first
         waiting = await self._holds.waiting({event.record.key for event in events})
         for event in self._holds.passing(events, waiting, work):
-            self._owe(event, work)
+            if (recall := past.get(event.envelope.number)) != "done":
+                self._owe(event, work, recall)
         return work
 
-    def _owe(self, event: EventRecord, work: Work) -> None:
+    def _owe(self, event: EventRecord, work: Work, recall: Recall | None = None) -> None:
         envelope, message, record = event.envelope, event.message, event.record
         assert message is not None  # `_take` keeps those that `on` names
         try:
@@ -151,10 +160,21 @@ class Effecting:
         except Exception as error:  # noqa: BLE001 - an author's function may raise anything
             self._holds.park(work, record, cause_of(error), words_of(error))
             return
-        if asked is not None:
-            headers = [(name, bytes(value)) for name, value in record.headers]
-            now = microseconds(self._clock.now())
-            work.calls.append(Call(envelope.number, record.offset, record.key, record.value, headers, asked, now))
+        if asked is None:
+            return
+        headers = [(name, bytes(value)) for name, value in record.headers]
+        now = microseconds(self._clock.now())
+        call = Call(envelope.number, record.offset, record.key, record.value, headers, asked, now)
+        if recall is None:
+            work.calls.append(call)
+        elif self._may_ask():
+            work.calls.append(call._replace(unknown=True))
+        else:
+            self._park(call._replace(unknown=True), "effect_unknown", FORGOTTEN, work)
+
+    def _may_ask(self) -> bool:
+        """Whether a call of which nothing is known any more may go on: to a look-up, or to a second call where few are made a second time."""
+        return self.adapter.finds or (self.adapter.repeatable and self.effect.result is not None)
 
     # -- what operators ask for
 

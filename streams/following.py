@@ -1,14 +1,29 @@
 """What all readers of events do with a batch: park what does not speak, and drop the numbers that were seen before (a relay's repeats)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from streams.envelope import EventEnvelope
 from streams.holds import parked
+from streams.log import Log
 from streams.pulse import breathe
 from streams.records import EventReader, EventRecord, Unfit
 from streams.store import Work
 
 BREATH = 256  # events between two chances for everything else on this loop
+
+GARBAGE = 1000  # records of strangers at the end of an event topic behind which the last event is looked for
+
+
+async def last_event(log: Log, reader: EventReader, topic: str, partition: int) -> EventEnvelope | None:
+    """The last event of ours on a partition; whatever others put behind it is stepped over."""
+    start, end = await log.bounds(topic, partition)
+    for offset in range(end - 1, max(start, end - GARBAGE) - 1, -1):
+        if (record := await log.read(topic, partition, offset)) is not None:
+            with suppress(Unfit):
+                return reader.envelope(record)
+    return None
 
 
 async def unseen(reader: EventReader, records: Sequence[Any], work: Work) -> list[EventRecord]:

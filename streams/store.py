@@ -41,7 +41,10 @@ class Slot(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A position as it was taken over. `last_id` is the id of the record at `next` - 1; `holds` whether any key waits; `asked` whether a request does."""
+    """A position as it was taken over. `last_id` is the id of the record at `next` - 1; `holds` whether any key waits; `asked` whether a request does.
+
+    `relayed` is the last number that Kafka surely has; of a reader of events the last one on which it may have acted without a word of it here (`Store.doubt`).
+    """
 
     next: int
     epoch: int
@@ -237,6 +240,16 @@ class Store(Protocol):
 
     async def claim(self, slot: Slot, owner: str, held: int | None, begin: int = 0) -> Claim:
         """Become the owner: a new epoch, unless the row still shows the epoch `held`. Makes the row, at `begin`, when there is none."""
+        ...
+
+    async def standing(self, slot: Slot) -> tuple[int, int]:
+        """Where an agent stands, whoever owns it: next offset and last number; 0 and 0 where nobody was yet."""
+        ...
+
+    async def doubt(self, slots: Collection[Slot], number: int) -> None:
+        """What these effects of one domain asked for because of events up to `number` is not known here. Their rows, made where there are none, say so as `relayed`,
+        one without a number begins anew; what is owed may have been done; and owners are fenced.
+        """
         ...
 
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:

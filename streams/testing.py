@@ -75,6 +75,7 @@ class Kit:
         self.decider = next(iter(self.deciders.values()))
         self.topic = self.decider.topic
         self.clock = clock or VirtualClock()
+        self.from_nothing = False
         self.store = MemoryStore()
         self._topics: dict[str, Topic] = {}
         self.broker = MemoryBroker(self.clock, {})
@@ -224,7 +225,9 @@ class Kit:
 
     def _handler(self, agent: Agent, slot: Slot) -> Handler:
         if isinstance(agent, Decider):
-            return Deciding(agent, slot, store=self.store, log=self.broker, signer=SIGNER, clock=self.clock)
+            effects = [a.name for a in self.agents if isinstance(a, Effect) and a.target is agent.topic]
+            ports: Any = {"store": self.store, "log": self.broker, "signer": SIGNER, "clock": self.clock}
+            return Deciding(agent, slot, **ports, from_nothing=self.from_nothing, effects=effects)
         if isinstance(agent, Effect):
             adapter = self.outside.setdefault(agent.name, Outside())
             return Effecting(agent, adapter, slot, store=self.store, log=self.broker, signer=SIGNER, clock=self.clock)

@@ -55,6 +55,7 @@ class Worker:
         self._followers: list[Any] = []
         self._adapters: dict[Effect, Adapter] = {}
         self._instance = instance
+        self._from_nothing = settings.empty_postgres == "rebuild"
         self._owner = f"{instance or socket.gethostname()}:{os.getpid()}"
 
     def run_domain(self, domain: str, agents: Sequence[Agent]) -> None:
@@ -150,7 +151,16 @@ class Worker:
 
     def _deciding(self, decider: Decider, slot: Slot) -> Deciding:
         ports: Any = {"store": self.store, "log": self.log, "signer": self._signer, "clock": self._clock}
-        return Deciding(decider, slot, **ports, from_nothing=self.settings.empty_postgres == "rebuild")
+        return Deciding(
+            decider,
+            slot,
+            **ports,
+            from_nothing=self._from_nothing,
+            effects=[a.name for a in self._effects(slot.domain)],
+        )
+
+    def _effects(self, domain: str) -> list[Effect]:
+        return [agent for agent in self._adapters if agent.target.domain == domain]
 
     def _open(
         self, slot: Slot, handler: Handler, app: App, start: Literal["earliest", "now"] = "earliest"

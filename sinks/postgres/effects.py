@@ -30,6 +30,19 @@ UPDATE {{schema}}.effects SET due = $6, status = $7, unknown = $8, outcome = $9,
 WHERE {_SAME} AND number = $3 AND epoch = $4 AND attempts = $5 AND status = 'claimed'"""
 
 
+_DOUBT = """
+INSERT INTO {schema}.offsets AS o (agent, topic, partition, next, relayed) VALUES ($1, $2, $3, 0, $4)
+ON CONFLICT (agent, topic, partition) DO UPDATE SET relayed = greatest(o.relayed, excluded.relayed), epoch = o.epoch + 1,
+    next = CASE o.number WHEN 0 THEN 0 ELSE o.next END, last_id = CASE o.number WHEN 0 THEN NULL ELSE o.last_id END"""
+_DOUBTFUL = f"UPDATE {{schema}}.effects SET unknown = true WHERE {_SAME} AND status = 'waiting'"
+
+
+async def doubt(connection: Any, schema: str, slot: Slot, number: int) -> None:
+    """What an effect asked for because of events up to `number` is not known here; in the transaction that is open."""
+    await connection.execute(_DOUBT.format(schema=schema), *slot[1:], number)
+    await connection.execute(_DOUBTFUL.format(schema=schema), slot.agent, slot.partition)
+
+
 async def put_calls(connection: Any, schema: str, slot: Slot, calls: Sequence[Call]) -> None:
     """Write new and changed calls, in the transaction that is open; those that are done make way for the next of their keys."""
     place = slot.agent, slot.partition

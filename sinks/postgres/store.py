@@ -14,7 +14,7 @@ import asyncpg
 
 from sinks.postgres.clock import Follower
 from sinks.postgres.commit import Writer
-from sinks.postgres.effects import answer_call, calls_of, first_calls
+from sinks.postgres.effects import answer_call, calls_of, doubt, first_calls
 from sinks.postgres.faults import understood
 from sinks.postgres.migrations import add_result_partitions
 from sinks.postgres.names import quoted, schema_of
@@ -90,6 +90,19 @@ class PostgresStore:
                     await asyncio.wait([taking])
                 waits = await connection.fetchrow(_WAITS.format(schema=schema), *slot[1:])
         return Claim(*row, *waits)
+
+    async def standing(self, slot: Slot) -> tuple[int, int]:
+        """Where an agent stands, whoever owns it: next offset and last number; 0 and 0 where nobody was yet."""
+        query = "SELECT next, number FROM {schema}.offsets WHERE agent = $1 AND topic = $2 AND partition = $3"
+        rows = await self._fetch(slot, query, *slot[1:])
+        return (rows[0]["next"], rows[0]["number"]) if rows else (0, 0)
+
+    async def doubt(self, slots: Collection[Slot], number: int) -> None:
+        """What these effects of one domain asked for because of events up to `number` is not known here."""
+        with understood():
+            for slot in sorted(slots):
+                async with self._as_domain(self._write, slot) as (connection, schema):
+                    await doubt(connection, schema, slot, number)
 
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
         """The documents of these keys, those that there are."""

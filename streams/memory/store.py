@@ -94,6 +94,23 @@ class MemoryStore:
             place.next, place.epoch, place.number, place.relayed, place.last_id, place.partitions, holds, asked
         )
 
+    async def standing(self, slot: Slot) -> tuple[int, int]:
+        """Where an agent stands."""
+        place = self.schemas[slot.domain].places.get(slot)
+        return (place.next, place.number) if place else (0, 0)
+
+    async def doubt(self, slots: Collection[Slot], number: int) -> None:
+        """What these effects asked for because of events up to `number` is not known here."""
+        for slot in slots:
+            schema = self.schemas[slot.domain]
+            place = schema.places.setdefault(slot, _Place())
+            place.relayed, place.epoch = max(place.relayed, number), place.epoch + 1
+            if place.number == 0:
+                place.next, place.last_id = 0, None
+            for at, call in schema.calls.items():
+                if at[0] == slot and call.status == "waiting":
+                    schema.calls[at] = call._replace(unknown=True)
+
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
         """The documents of these keys, those that there are."""
         states = self.schemas[slot.domain].states

@@ -75,6 +75,13 @@ class FaultyStore(Faults):
         claim: Claim = await self.through("claim", self.inner.claim, slot, owner, held, begin)
         return claim
 
+    async def standing(self, slot: Slot) -> tuple[int, int]:
+        found: tuple[int, int] = await self.through("standing", self.inner.standing, slot)
+        return found
+
+    async def doubt(self, slots: Collection[Slot], number: int) -> None:
+        await self.through("doubt", self.inner.doubt, slots, number)
+
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:
         found: Mapping[str, Stored] = await self.through("load", self.inner.load, slot, keys)
         return found
