@@ -8,9 +8,10 @@ again. Of others nothing is known: they are looked up, or parked for an operator
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
+from streams.contract import Topic
 from streams.effect import Effect, Reply
 from streams.envelope import Signer
 from streams.following import last_event
@@ -33,14 +34,14 @@ class Past:
         """Nothing is known before `begin`."""
         self.begun = True  # else no sign was found yet that the effect, which began with the next event once, had begun
         self._effect, self._slot = effect, slot
-        self._store, self._log = store, log
-        self._reader = EventReader(effect.source, slot.partition, signer)
+        self._store, self._log, self._signer = store, log, signer
         self._until = 0
         self._commands: dict[int, int] | None = None
 
     async def begin(self, claim: Claim) -> None:
         """Learn what may have been done. Raises Stop while Postgres does not know the events, and Unavailable while it does not know all their results."""
-        await self._demand_known()
+        ports: Any = {"store": self._store, "log": self._log, "signer": self._signer}
+        await demand_known(self._effect.source, self._slot.partition, **ports)
         self._until = claim.relayed
         self.begun = claim.number > 0 or self._effect.start == "earliest" or not self._until
         if self._until > claim.number:
@@ -84,27 +85,31 @@ class Past:
                 if command is not None:
                     yield derived(cause, effect.name, command.wire_name, command.key, 0)
 
-    async def _demand_known(self) -> None:
-        """Events that Postgres does not know are taken over first: until then an event might seem new."""
-        topic, partition = self._effect.source.events_topic, self._slot.partition
-        last = await last_event(self._log, self._reader, topic, partition)
-        _, number = await self._store.standing(self._decider(partition))
-        if last is not None and last.number > number:
-            raise Stop(
-                f"{topic} goes up to number {last.number} and Postgres knows {number}, so nobody is asked for anything: "
-                f"the decider of {self._slot.domain} takes over the rest first, or tells why it does not."
-            )
-
     async def _demand_results(self) -> None:
         """Commands that follow from calls, and were not decided when Postgres was lost, are decided first."""
-        topic, partitions = self._effect.target.commands_topic, range(self._effect.target.partitions)
-        if self._commands is None:
-            self._commands = {n: (await self._log.bounds(topic, n))[1] for n in partitions}
-        for n, end in self._commands.items():
-            at, _ = await self._store.standing(self._decider(n))
-            if at < end:
-                raise Unavailable(f"What was done before is known once {topic}/{n} is read up to {end}; it is at {at}.")
-
-    def _decider(self, partition: int) -> Slot:
         topic = self._effect.target
-        return Slot(topic.domain, topic.domain, topic.commands_topic, partition)
+        if self._commands is None:
+            self._commands = {n: (await self._log.bounds(topic.commands_topic, n))[1] for n in range(topic.partitions)}
+        for n, end in self._commands.items():
+            at, _ = await self._store.standing(decider_of(topic, n))
+            if at < end:
+                raise Unavailable(
+                    f"What was done before is known once {topic.commands_topic}/{n} is read up to {end}; it is at {at}."
+                )
+
+
+async def demand_known(topic: Topic, partition: int, *, store: Store, log: Log, signer: Signer) -> None:
+    """Raise Stop while the topic has events that Postgres does not know: what was done because of them, and with what result, is not known either."""
+    name = topic.events_topic
+    last = await last_event(log, EventReader(topic, partition, signer), name, partition)
+    _, number = await store.standing(decider_of(topic, partition))
+    if last is not None and last.number > number:
+        raise Stop(
+            f"{name}/{partition} goes up to number {last.number} and Postgres knows {number}, so what follows from it waits: "
+            f"the decider of {topic.domain} takes over the rest first, or tells why it does not."
+        )
+
+
+def decider_of(topic: Topic, partition: int) -> Slot:
+    """The place of a domain's decider."""
+    return Slot(topic.domain, topic.domain, topic.commands_topic, partition)

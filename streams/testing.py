@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, Self
 from uuid import UUID, uuid4
 
 from streams.acting import Acting
-from streams.agent import Agent, Changelog, Decider, Projection, agents_of
+from streams.agent import Agent, Changelog, Decider, Projection, agents_of, start_of
 from streams.changelog import Keeping
 from streams.clock import VirtualClock
 from streams.contract import Command, Event, Topic
@@ -219,23 +219,23 @@ class Kit:
             name = source.commands_topic if isinstance(agent, Decider) else source.events_topic
             for number in range(source.partitions):
                 slot = Slot(agent.target.domain, agent.name, name, number)
-                start = "earliest" if isinstance(agent, Decider) else agent.start
+                start = start_of(agent, from_nothing=self.from_nothing)
                 self._open(slot, self._handler(agent, slot), self.store, start)
         await self._settle()
 
     def _handler(self, agent: Agent, slot: Slot) -> Handler:
+        ports: Any = {"store": self.store, "log": self.broker, "signer": SIGNER}
         if isinstance(agent, Decider):
             effects = [a.name for a in self.agents if isinstance(a, Effect) and a.target is agent.topic]
-            ports: Any = {"store": self.store, "log": self.broker, "signer": SIGNER, "clock": self.clock}
-            return Deciding(agent, slot, **ports, from_nothing=self.from_nothing, effects=effects)
+            return Deciding(agent, slot, **ports, clock=self.clock, from_nothing=self.from_nothing, effects=effects)
         if isinstance(agent, Effect):
             adapter = self.outside.setdefault(agent.name, Outside())
-            return Effecting(agent, adapter, slot, store=self.store, log=self.broker, signer=SIGNER, clock=self.clock)
+            return Effecting(agent, adapter, slot, **ports, clock=self.clock)
         if isinstance(agent, Projection):
             return Folding(agent, slot, store=self.store, signer=SIGNER)
         if isinstance(agent, Changelog):
-            return Keeping(agent, slot, store=self.store, log=self.broker, signer=SIGNER)
-        return Acting(agent, slot, store=self.store, log=self.broker, signer=SIGNER)
+            return Keeping(agent, slot, **ports)
+        return Acting(agent, slot, **ports, from_nothing=self.from_nothing)
 
     def _open(
         self, slot: Slot, handler: Handler, store: MemoryStore, start: Literal["earliest", "now"] = "earliest"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from streams import discover
 from streams.acting import Acting
-from streams.agent import Agent, Changelog, Decider, Folds, Projection, agents_of
+from streams.agent import Agent, Changelog, Decider, Folds, Projection, agents_of, start_of
 from streams.app import App
 from streams.changelog import Keeping
 from streams.clock import SystemClock, VirtualClock
@@ -142,8 +142,9 @@ class Worker:
         elif isinstance(agent, Projection):
             handler = Folding(agent, slot, store=self.store, signer=self._signer)
         else:
-            handler = Acting(agent, slot, store=self.store, log=self.log, signer=self._signer)
-        return self._open(slot, handler, app, agent.start)
+            ports: Any = {"store": self.store, "log": self.log, "signer": self._signer}
+            handler = Acting(agent, slot, **ports, from_nothing=self._from_nothing)
+        return self._open(slot, handler, app, start_of(agent, from_nothing=self._from_nothing))
 
     def _rebuilding(self, agent: Folds, app: App, slot: Slot) -> Partition:
         handler = rebuilding(agent, slot.partition, store=self.store, signer=self._signer)
