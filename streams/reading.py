@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from typing import Any, NamedTuple, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.errors import CaravanError
 from streams.kafka import Kafka, KafkaUrl
 from streams.settings import Settings
 
 POLL_MS = 300  # how long a fetch waits for records
+FETCH_BYTES = 1 << 20
 READ_S = 10.0  # how long one record may take
 T = TypeVar("T")
 
@@ -37,17 +38,25 @@ class Found(NamedTuple):
 class Reader:
     """Use it with `async with`. Every method raises CaravanError while Kafka is away."""
 
-    def __init__(self, settings: Settings, wait_ms: int = POLL_MS) -> None:
-        """Connects to nothing yet. Who goes from partition to partition waits for a fetch under way each time: give a short `wait_ms` then."""
-        self._wait_ms = wait_ms
+    def __init__(self, settings: Settings, wait_ms: int = POLL_MS, fetch_bytes: int = FETCH_BYTES) -> None:
+        """Connects to nothing yet. Who goes from partition to partition waits for a fetch under way each time: give a short `wait_ms` then.
+
+        `fetch_bytes` bounds what one fetch brings of a partition.
+        """
+        self._wait_ms, self._fetch_bytes = wait_ms, fetch_bytes
         self._url, self._namespace = KafkaUrl.parse(settings.kafka), settings.namespace
         self._kafka = Kafka(settings)
         self._consumer: Any = None
 
     async def __aenter__(self) -> Self:
         """Connect."""
-        client = self._url.client()
-        self._consumer = AIOKafkaConsumer(**client, enable_auto_commit=False, fetch_max_wait_ms=self._wait_ms)
+        self._consumer = AIOKafkaConsumer(
+            **self._url.client(),
+            enable_auto_commit=False,
+            fetch_max_wait_ms=self._wait_ms,
+            max_partition_fetch_bytes=self._fetch_bytes,
+            auto_offset_reset="none",  # records that are gone are told; by default a reader would jump to the end
+        )
         try:
             await answered(self._url, self._consumer.start())
         except BaseException:
@@ -86,6 +95,11 @@ class Reader:
         ends = await answered(self._url, self._consumer.end_offsets(tps))
         return {place: (starts[self._tp(place)], ends[self._tp(place)]) for place in places}
 
+    async def ends(self, places: Collection[Place]) -> dict[Place, int]:
+        """The offset that the next record of each will get."""
+        told = await answered(self._url, self._consumer.end_offsets([self._tp(place) for place in places]))
+        return {place: told[self._tp(place)] for place in places}
+
     async def since(self, places: Collection[Place], milliseconds: int) -> dict[Place, int]:
         """The first offset of each whose record has at least that Unix time; its end where there is none."""
         asked = {self._tp(place): milliseconds for place in places}
@@ -97,7 +111,7 @@ class Reader:
     async def follow(self, starts: Mapping[Place, int], *, live: bool) -> AsyncIterator[Found]:
         """Records from these offsets on: what is there now in the order of time, then with `live` what comes."""
         ends = {place: end for place, (_, end) in (await self.bounds(list(starts))).items()}
-        self._begin(starts)
+        self.begin(starts)
         async for found in self._backlog(starts, ends):
             yield found
         while live:
@@ -112,7 +126,7 @@ class Reader:
 
     async def batches(self, place: Place, start: int, end: int) -> AsyncIterator[list[Any]]:
         """The records of one partition from an offset up to another, as they are fetched: for whoever reads many."""
-        self._begin({place: start})
+        self.begin({place: start})
         while start < end:
             records = [record for _, record in await self._fetched([place])]
             start = records[-1].offset + 1 if records else start
@@ -135,18 +149,30 @@ class Reader:
             low, high = (at + 1, high) if told else (low, middle)
         return low
 
+    def begin(self, starts: Mapping[Place, int]) -> None:
+        """Read these partitions from these offsets on, by `fetch`."""
+        self._consumer.assign([self._tp(place) for place in starts])
+        for place, offset in starts.items():
+            self._consumer.seek(self._tp(place), offset)
+
+    async def fetch(self, places: Collection[Place]) -> dict[Place, list[Any]]:
+        """What comes next of those partitions in whole record batches, nothing when nothing came for a while."""
+        tps = [self._tp(place) for place in places]
+        batch = await answered(self._url, self._consumer.getmany(*tps, timeout_ms=POLL_MS))
+        skip = len(self._namespace)
+        return {Place(tp.topic[skip:], tp.partition): got for tp, got in batch.items() if got}
+
+    async def position(self, place: Place) -> int:
+        """The offset from which on it reads next; not every offset has a record."""
+        return int(await answered(self._url, self._consumer.position(self._tp(place))))
+
     # -- inside
 
     def _tp(self, place: Place) -> TopicPartition:
         return TopicPartition(self._namespace + place.topic, place.partition)
 
-    def _begin(self, starts: Mapping[Place, int]) -> None:
-        self._consumer.assign([self._tp(place) for place in starts])
-        for place, offset in starts.items():
-            self._consumer.seek(self._tp(place), offset)
-
     async def _one(self, place: Place, offset: int) -> Any:
-        self._begin({place: offset})
+        self.begin({place: offset})
         async with asyncio.timeout(READ_S):
             return await answered(self._url, self._consumer.getone(self._tp(place)))
 
@@ -166,15 +192,14 @@ class Reader:
                 return
 
     async def _fetched(self, places: Collection[Place]) -> list[Found]:
-        tps = [self._tp(place) for place in places]
-        batch = await answered(self._url, self._consumer.getmany(*tps, timeout_ms=POLL_MS))
-        skip = len(self._namespace)
-        return [Found(Place(tp.topic[skip:], tp.partition), record) for tp, got in batch.items() for record in got]
+        return [Found(place, record) for place, got in (await self.fetch(places)).items() for record in got]
 
 
 async def answered(url: KafkaUrl, question: Awaitable[T]) -> T:
     """The broker's answer; raises CaravanError while Kafka is away."""
     try:
         return await question
+    except OffsetOutOfRangeError as error:
+        raise CaravanError(f"Records that were to be read are not there any more: {error}") from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise CaravanError(f"Kafka is away at {', '.join(url.servers)}: {error}") from error
