@@ -18,6 +18,7 @@ from api.docs import page
 from api.edge import Edge
 from api.ending import told
 from api.errors import Problem, invalid, on_http, on_problem, path
+from api.feeds import Feeds
 from api.frame import Frame
 from api.health import RETRY, Health
 from api.live import TAIL, Live
@@ -93,6 +94,7 @@ def _edge(settings: Settings) -> Edge:
         blinder=Blinder(store),
         health=Health(log, store),
         streams=Streams(),
+        feeds=Feeds(store),
     )
 
 

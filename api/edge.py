@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from api.auth import Authenticator
+from api.feeds import Feeds
 from api.health import Health
 from api.personal import Blinder
 from api.sse import Streams
@@ -38,6 +39,7 @@ class Edge:
     blinder: Blinder
     health: Health
     streams: Streams
+    feeds: Feeds
 
     def end(self) -> None:
         """The process ends: streams end, and who waits for something is answered with what there is."""
@@ -47,7 +49,7 @@ class Edge:
     @property
     def ending(self) -> bool:
         """Whether the process was told to end."""
-        return self.streams.ended.is_set()
+        return self.streams.ended
 
     def token(self, receipt: Receipt) -> str:
         """The token of a receipt."""

@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import on_crash
 
 LEFT = "the client has left"  # what a server says to a request that it cancels, since nobody waits for its answer
+DROP = (
+    "caravan.drop"  # an extension: called with last words and a reason, it ends an answer whose client does not take it
+)
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _DEFAULTS = [
     (b"cache-control", b"no-store"),

@@ -18,7 +18,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import MEDIA_TYPE, PROBLEMS
-from api.frame import LEFT
+from api.frame import DROP, LEFT
 
 LOOK_S = 1.0  # between two looks at all connections
 SPARE = 192  # open files that are not clients' connections
@@ -270,6 +270,17 @@ class Guarded(HttpToolsProtocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
         self._running, self._task = cycle, task
+        cycle.scope["extensions"] = {DROP: self.end_answer}  # type: ignore[dict-item]  # one of ours
+
+    def end_answer(self, last: bytes, why: str) -> None:
+        """End the answer under way, which the client does not take: what is written stays until it is overdue, with `last` behind it."""
+        self.guard.cut[why] += 1
+        cycle = self._running
+        if cycle is not None and not cycle.response_complete and not self.line.closed:
+            if cycle.chunked_encoding:
+                self.line.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
+            cycle.response_complete = True
+            self.line.close()
 
     def on_response_complete(self) -> None:
         """The answer is written. Who still sends is heard out and not heard again."""

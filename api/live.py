@@ -7,8 +7,9 @@ that it is not shown again.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack
+from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -17,57 +18,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import Problem
+from api.feeds import Feed, Positions, Question, State
 from api.sse import BEAT, HEADERS, MEDIA_TYPE, EventStream, event
 from api.tokens import MAX_LENGTH, principal
 from api.views import View
-from sinks.postgres.moves import Watch
 from sinks.postgres.reader import Reader
 from streams.contract import Topic
 from streams.partitioner import partition_of
-from streams.store import Unavailable
 
-GAP_S = 0.05  # between two reads of one stream
-REREAD_S = 5.0  # a lost notification costs at most this
-BEHIND_S = 0.25  # before another look at a server that lacks what was shown
-AWAY_S = 1.0  # before another look whether Postgres is there
 AWAY = b": Postgres is away; this goes on when it is back\n\n"
 BEAT_S = 15.0  # of silence
 MAX_S = 3600.0  # a client then comes back, so that streams spread over processes
 TAIL = "live"
 ABSENT = "absent"  # the event that says: there is no such thing (yet, or any more)
-Positions = Mapping[int, int]
 _ident = msgspec.msgpack.Decoder(tuple[dict[int, int], bytes] | dict[int, int]).decode  # the latter of an older edge
 
 
-class Asked(NamedTuple):
-    """What a stream shows: the query's arguments, the key or else the partitions that move it, its ids' purpose, where it begins.
+class Begin(NamedTuple):
+    """Where a stream begins: positions that it must cover, and the mark of the state that the client has."""
 
-    `shown` is the mark of the state that the client has.
-    """
-
-    given: dict[str, Any]
-    key: str | None
-    partitions: frozenset[int]
-    purpose: str
     since: Positions
     shown: bytes | None
-
-
-class State(NamedTuple):
-    """An answer (None where there is nothing), which includes all before `least` and nothing from `most` on."""
-
-    least: Positions
-    body: bytes | None
-    most: Positions
-
-    @property
-    def mark(self) -> bytes:
-        """What tells one state from another."""
-        return blake2b(self.body or b"", digest_size=8).digest()
-
-    def covers(self, since: Positions) -> bool:
-        """Whether it is surely no older than what stood at these positions."""
-        return all(self.least[partition] >= position for partition, position in since.items())
 
 
 class Live:
@@ -76,37 +47,42 @@ class Live:
     def __init__(self, view: View, topic: Topic) -> None:
         """Serve `view` of the domain of `topic`."""
         self._view, self._topic = view, topic
-        self._store, self._streams = view.edge.store, view.edge.streams
+        self._store, self._streams, self._feeds = view.edge.store, view.edge.streams, view.edge.feeds
 
     async def __call__(self, request: Request) -> Response:
         """Check as the view itself does, and stream until the token expires."""
         actor, expires = self._view.edge.auth.caller(request)
-        asked = await self._asked(request, await self._view.asked(request, actor, ("limit",)))
+        question = self._question(request, await self._view.asked(request, actor, ("limit",)))
+        begin = await self._begin(request, _purpose(request))
         if request.method == "HEAD":
             return Response(headers=HEADERS, media_type=MEDIA_TYPE)
         with ExitStack() as held:
             held.enter_context(self._streams.place(None if actor.type == "guest" else principal(actor)))
-            watch = held.enter_context(self._store.moves.watch_any(self._topic.domain, asked.partitions, asked.key))
-            first = await self._read(asked)
+            feed = held.enter_context(self._feeds.feed(question))
+            await feed.fresh()
             kept = held.pop_all()
         seconds = max(0.0, min(expires - time.time(), MAX_S))
-        return EventStream(self._streams, kept, self._events(asked, first, watch), seconds)
+        return EventStream(self._streams, kept, self._events(begin, feed), seconds)
 
-    async def _asked(self, request: Request, given: dict[str, Any]) -> Asked:
+    def _question(self, request: Request, given: dict[str, Any]) -> Question:
         key, count = self._key(given), self._topic.partitions
         partitions = frozenset(range(count) if key is None else [partition_of(key.encode(), count)])
-        purpose = f"live {request.scope['path']}"
-        since, shown = self._resumed(request, purpose)
-        if tokens := self._view.tokens(request):
-            await self._view.covering(tokens, _nothing)
-        for token in tokens:
-            since[token.partition] = max(since.get(token.partition, 0), token.offset + 1)
-        return Asked(given, key, partitions | since.keys(), purpose, since, shown)
+        asked = "&".join(sorted(f"{name}={value}" for name, value in request.query_params.items() if name != "after"))
+        answer = partial(self._answer, _purpose(request), given, partitions)
+        return Question(f"{request.scope['path']}?{asked}", self._topic.domain, key, partitions, answer)
 
     def _key(self, given: dict[str, Any]) -> str | None:
         """The topic's key where the view is asked by it: only its commands change what is shown."""
         first = self._view.signature.segments[0]
         return str(given[first]) if first == self._topic.key else None
+
+    async def _begin(self, request: Request, purpose: str) -> Begin:
+        since, shown = self._resumed(request, purpose)
+        if tokens := self._view.tokens(request):
+            await self._view.covering(tokens, _nothing)
+        for token in tokens:
+            since[token.partition] = max(since.get(token.partition, 0), token.offset + 1)
+        return Begin(since, shown)
 
     def _resumed(self, request: Request, purpose: str) -> tuple[dict[int, int], bytes | None]:
         """The positions and the mark of Last-Event-ID; raises `bad_event_id`."""
@@ -118,44 +94,46 @@ class Live:
         ident = _ident(told)
         return ident if isinstance(ident, tuple) else (ident, None)
 
-    async def _read(self, asked: Asked) -> State:
-        async with self._streams.reading:
-            async with self._store.db(self._topic.domain) as db:
-                least = await db.positions(asked.partitions)
-                value = await self._view.query(db, asked.given)
-                most = await db.positions(asked.partitions)
-            return State(least, None if value is None else await self._view.told(value), most)
+    async def _answer(self, purpose: str, given: dict[str, Any], partitions: frozenset[int]) -> State:
+        """The view as it stands, between two looks at the positions on the same server."""
+        async with self._store.db(self._topic.domain) as db:
+            least = await db.positions(range(self._topic.partitions))
+            value = await self._view.query(db, given)
+            most = await db.positions(partitions)
+        body = None if value is None else await self._view.told(value)
+        mark = blake2b(body or b"", digest_size=8).digest()
+        ident = self._view.edge.tokens.wrap(purpose, msgspec.msgpack.encode((most, mark)))
+        return State(least, most, mark, event(b"null", ident, ABSENT) if body is None else event(body, ident))
 
-    async def _events(self, asked: Asked, state: State | None, watch: Watch) -> AsyncGenerator[bytes]:
+    async def _events(self, begin: Begin, feed: Feed) -> AsyncGenerator[bytes]:
         """Every state that differs from the one before, and a beat when there was nothing to tell for long."""
         loop = asyncio.get_running_loop()
-        since, shown, spoke, away = asked.since, asked.shown, loop.time(), False
+        since, shown, spoke, away = begin.since, begin.shown, loop.time(), False
         while True:
+            news, state = feed.news, feed.state
+            if feed.broken is not None:
+                raise feed.broken
             covers = state is not None and state.covers(since)
             if state is not None and covers and state.mark != shown:
                 shown, since, spoke = state.mark, state.most, loop.time()
-                yield self._event(asked, state)
-            elif loop.time() - spoke >= BEAT_S:
-                spoke = loop.time()
-                yield BEAT
+                yield state.event
+                continue  # meanwhile there may be a newer one
             if away != (not self._store.alive) and (away := not away):
                 yield AWAY
-            await asyncio.sleep(GAP_S)
-            patience = AWAY_S if away else REREAD_S if covers else BEHIND_S
-            await watch.next(max(0.0, min(patience, spoke + BEAT_S - loop.time())))
-            state = await self._read_if_there(asked)
+                continue
+            if loop.time() - spoke >= BEAT_S:
+                spoke = loop.time()
+                yield BEAT
+                continue
+            if not covers:
+                feed.behind()
+            await asyncio.wait([news], timeout=max(0.0, spoke + BEAT_S - loop.time()))
 
-    async def _read_if_there(self, asked: Asked) -> State | None:
-        """None while Postgres is away, which costs nothing then."""
-        if self._store.alive:
-            with suppress(Unavailable):
-                return await self._read(asked)
-        return None
 
-    def _event(self, asked: Asked, state: State) -> bytes:
-        ident = self._view.edge.tokens.wrap(asked.purpose, msgspec.msgpack.encode((state.most, state.mark)))
-        return event(b"null", ident, ABSENT) if state.body is None else event(state.body, ident)
+def _purpose(request: Request) -> str:
+    """What ids are good for: this path alone."""
+    return f"live {request.scope['path']}"
 
 
 async def _nothing(_db: Reader) -> None:
-    """That the token is covered is all that was asked."""
+    """That the tokens are covered is all that was asked."""

@@ -4,20 +4,22 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import ExitStack, aclosing, contextmanager, suppress
+from contextlib import ExitStack, aclosing, contextmanager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.errors import Problem
+from api.frame import DROP
 from api.health import RETRY
 
-MAX_STREAMS = 1000  # in one process
+MAX_STREAMS = 2000  # in one process, of up to 4096 connections
 MAX_OF_CALLER = 50  # of these; all Guests together may have half of them
-READERS = 4  # connections to Postgres that all streams together may use at a time
+SLOW_S = 10.0  # that a client may take nothing of what waits for it, beyond the buffers of its connection
 BEAT = b": \n\n"  # a comment, so that proxies see life
 RETRY_MS = 1000  # after which a client comes back
 LATEST_MS = 3000  # after which, at most, one whose process has ended comes back: not all at the same moment
+DROPPED = b'event: dropped\ndata: {"code":"too_slow"}\n\n'
 _LAST_S = 1.0  # for the last words to a client that does not read
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -36,8 +38,9 @@ class Streams:
         """None is open."""
         self.most, self.open = most, 0
         self._of = Counter[str]()
-        self.reading = asyncio.Semaphore(READERS)
-        self.ended = asyncio.Event()
+        self.dropped = 0  # since their clients were too slow
+        self.ended = False
+        self._end: asyncio.Future[None] | None = None
 
     @contextmanager
     def place(self, caller: str | None) -> Iterator[None]:
@@ -45,7 +48,7 @@ class Streams:
 
         Raises `too_many_streams`, `too_many_streams_of_caller`, and `not_ready` once the process ends.
         """
-        if self.ended.is_set():
+        if self.ended:
             raise Problem("not_ready", "This process is about to end.", headers=RETRY)
         if self.open >= self.most:
             raise Problem("too_many_streams", headers=RETRY)
@@ -62,13 +65,22 @@ class Streams:
             if not self._of[name]:
                 del self._of[name]
 
+    @property
+    def end_of_process(self) -> asyncio.Future[None]:
+        """Done when all are to end."""
+        if self._end is None:
+            self._end = asyncio.get_running_loop().create_future()
+        return self._end
+
     def end(self) -> None:
         """End them all, since a server waits for its open answers."""
-        self.ended.set()
+        self.ended = True
+        if self._end is not None and not self._end.done():
+            self._end.set_result(None)
 
 
 class EventStream(Response):
-    """An answer of events. Whichever comes first ends it: the events' own end, the client's, the process's, or its time."""
+    """An answer of events. Whichever comes first ends it: the events' own end, the client's, the process's, its time, or that the client is too slow."""
 
     media_type = MEDIA_TYPE
 
@@ -78,43 +90,64 @@ class EventStream(Response):
         self.init_headers(HEADERS)
         self._streams, self._held, self._events, self._seconds = streams, held, events, seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it."""
         with self._held:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             writing = asyncio.create_task(self._write(send), name="stream: write")
             gone = asyncio.create_task(_gone(receive), name="stream: client")
-            ended = asyncio.create_task(self._streams.ended.wait(), name="stream: process")
-            tasks = (writing, gone, ended)
+            ends: tuple[asyncio.Future[None], ...] = (writing, gone, self._streams.end_of_process)
             try:
-                await asyncio.wait(tasks, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(ends, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
                 left = gone.done()
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-            if not writing.cancelled() and (error := writing.exception()) is not None and not left:
-                raise error
-            if not left:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LAST_S):
-                        await send({"type": "http.response.body", "body": self._last_words()})
+                writing.cancel()
+                gone.cancel()
+                await asyncio.gather(writing, gone, return_exceptions=True)
+        error = None if writing.cancelled() else writing.exception()
+        if left:
+            return
+        if isinstance(error, Slow):
+            self._drop(scope, DROPPED)
+        elif error is not None:
+            raise error
+        else:
+            try:
+                async with asyncio.timeout(_LAST_S):
+                    await send({"type": "http.response.body", "body": self._last_words()})
+            except TimeoutError:
+                self._drop(scope, self._last_words())
+
+    def _drop(self, scope: Scope, last: bytes) -> None:
+        """End it without the client's help. What it has not taken stays for a while, and the last words behind it, should it read on."""
+        self._streams.dropped += 1
+        if (drop := scope.get("extensions", {}).get(DROP)) is not None:
+            drop(last, "with a live view whose client was too slow")
 
     def _last_words(self) -> bytes:
-        if not self._streams.ended.is_set():
-            return b""
+        if not self._streams.ended:
+            return b": the time of this stream is over\n\n"
         after = random.randint(RETRY_MS // 2, LATEST_MS)  # noqa: S311 - it only spreads them
         return b"retry: %d\n: this process ends, come back\n\n" % after
 
     async def _write(self, send: Send) -> None:
         async with aclosing(self._events) as events:
-            await send(_part(b"retry: %d\n\n" % RETRY_MS))
+            await _sent(send, b"retry: %d\n\n" % RETRY_MS)
             async for one in events:
-                await send(_part(one))
+                await _sent(send, one)
 
 
-def _part(body: bytes) -> dict[str, object]:
-    return {"type": "http.response.body", "body": body, "more_body": True}
+class Slow(Exception):
+    """The client takes nothing."""
+
+
+async def _sent(send: Send, body: bytes) -> None:
+    """Send a part; raises Slow when there is no room for it for too long."""
+    try:
+        async with asyncio.timeout(SLOW_S):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    except TimeoutError:
+        raise Slow from None
 
 
 async def _gone(receive: Receive) -> None:

@@ -1,9 +1,9 @@
 """How positions move, as workers tell it by NOTIFY after each commit; those who wait for an offset wait here."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple, Self
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from typing import Self
 from zlib import crc32
 
 MAX_MARKS = 256  # keys in one message, whose length Postgres bounds by 8000 bytes
@@ -20,14 +20,17 @@ def mark(key: str) -> str:
     return f"{crc32(key.encode()):x}"
 
 
-class _Entry(NamedTuple):
-    offset: int
-    mark: str | None
-    woken: asyncio.Future[None]
+Told = Callable[[int | None, int], None]
+"""What is called at a move: the partition and the offset that it reached. No partition and 0: moves may have been missed; and -1: rows changed otherwise."""
 
-    def wake(self) -> None:
-        if not self.woken.done():
-            self.woken.set_result(None)
+
+class _Entry:
+    """One who waits: for moves of some partitions beyond an offset, of one key's or of any."""
+
+    __slots__ = ("mark", "offset", "partitions", "told")
+
+    def __init__(self, partitions: Collection[int], offset: int, mark: str | None, told: Told) -> None:
+        self.partitions, self.offset, self.mark, self.told = frozenset(partitions), offset, mark, told
 
 
 class Moves:
@@ -35,80 +38,76 @@ class Moves:
 
     def __init__(self) -> None:
         """Nobody waits yet."""
-        self._waiting: dict[tuple[str, int], set[_Entry]] = defaultdict(set)
+        self._waiting: dict[str, dict[str | None, set[_Entry]]] = {}
 
     def heard(self, payload: str) -> None:
         """Take a `message`. One of another agent than the domain's decider is a projection's: rows changed, and no offset of the domain's own was passed."""
         try:
-            domain, agent, partition, told, *marks = payload.split(":")
-            place, reached = (domain, int(partition)), int(told)
+            domain, agent, number, told, *marks = payload.split(":")
+            partition, reached = int(number), int(told)
         except ValueError:
             return
+        there = self._waiting.get(domain)
+        if there is None:
+            return
         own = agent == domain
-        changed = frozenset(marks[0].split(",")) if marks else None
-        for entry in self._waiting.get(place, ()) if own else self._of(domain):
-            passed = entry.offset < reached if own else entry.offset < 0
-            if passed and (entry.mark is None or changed is None or entry.mark in changed):
-                entry.wake()
-
-    def _of(self, domain: str) -> Iterator["_Entry"]:
-        """Everybody of a domain: a projection's partitions are those of its source."""
-        for (name, _), there in self._waiting.items():
-            if name == domain:
-                yield from there
+        changed = [None, *dict.fromkeys(marks[0].split(","))] if marks else list(there)
+        for entry in [entry for one in changed for entry in there.get(one, ())]:
+            if own and partition in entry.partitions and entry.offset < reached:
+                entry.told(partition, reached)
+            elif not own and entry.offset < 0:  # a projection's partitions are those of its source
+                entry.told(None, -1)
 
     def unheard(self) -> None:
         """Messages may have been lost: wake everybody."""
-        for there in self._waiting.values():
-            for entry in there:
-                entry.wake()
+        for entry in [entry for there in self._waiting.values() for some in there.values() for entry in some]:
+            entry.told(None, 0)
 
     def watch(self, domain: str, partition: int, offset: int) -> "Watch":
         """Begin to listen; do so before reading, and no move is missed."""
-        return Watch(self._waiting, [(domain, partition)], offset)
+        return Watch(self, domain, partition, offset)
 
-    def watch_any(self, domain: str, partitions: Iterable[int], key: str | None = None) -> "Watch":
-        """Listen for every move of these partitions; with `key` only for those that change it, as far as they tell."""
-        return Watch(self._waiting, [(domain, partition) for partition in partitions], -1, key)
+    @contextmanager
+    def listening(
+        self, domain: str, partitions: Collection[int], told: Told, *, offset: int = -1, key: str | None = None
+    ) -> Iterator[None]:
+        """Call `told` at every move of these partitions beyond an offset; with `key` only at those that change it, as far as they tell."""
+        entry = _Entry(partitions, offset, None if key is None else mark(key), told)
+        there = self._waiting.setdefault(domain, {})
+        there.setdefault(entry.mark, set()).add(entry)
+        try:
+            yield
+        finally:
+            there[entry.mark].discard(entry)
+            if not there[entry.mark]:
+                del there[entry.mark]
+            if not there and self._waiting.get(domain) is there:
+                del self._waiting[domain]
 
 
 class Watch:
-    """One who waits; use it with `with`."""
+    """One who waits for a partition to pass an offset; use it with `with`."""
 
-    def __init__(
-        self,
-        waiting: dict[tuple[str, int], set[_Entry]],
-        places: Iterable[tuple[str, int]],
-        offset: int,
-        key: str | None = None,
-    ) -> None:
-        """Wait for `offset` to be passed at any of `places`, and for `key` to change if it is given."""
-        self._waiting, self._places = waiting, tuple(places)
-        self._offset, self._mark = offset, None if key is None else mark(key)
-        self._entry = self._fresh()
+    def __init__(self, moves: Moves, domain: str, partition: int, offset: int) -> None:
+        """Nothing is heard yet."""
+        self._listening = moves.listening(domain, [partition], self._told, offset=offset)
+        self.woken = asyncio.Event()
 
-    def _fresh(self) -> _Entry:
-        return _Entry(self._offset, self._mark, asyncio.get_running_loop().create_future())
+    def _told(self, _partition: int | None, _reached: int) -> None:
+        self.woken.set()
 
     def __enter__(self) -> Self:
         """Listen."""
-        for place in self._places:
-            self._waiting[place].add(self._entry)
+        self._listening.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Listen no more."""
-        for place in self._places:
-            there = self._waiting[place]
-            there.discard(self._entry)
-            if not there:
-                del self._waiting[place]
+        self._listening.__exit__(None, None, None)
 
     async def next(self, seconds: float) -> None:
         """Return at the next move beyond the offset since the last call, or after `seconds`."""
-        woken = self._entry.woken
-        await asyncio.wait([woken], timeout=seconds)
-        if woken.done():
-            self.__exit__()
-            self._entry = self._fresh()
-            self.__enter__()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.woken.wait()
+        self.woken.clear()

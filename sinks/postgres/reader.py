@@ -65,6 +65,11 @@ class Reader:
         )  # fmt: skip
         return dict.fromkeys(partitions, 0) | {row["partition"]: row["next"] for row in rows}
 
+    async def stands(self) -> list[tuple[Any, ...]]:
+        """Where all agents of the domain stand: as long as it is the same, no row has changed."""
+        query = "SELECT agent, topic, partition, next, number, epoch FROM offsets ORDER BY 1, 2, 3"
+        return [tuple(row) for row in await self._connection.fetch(query)]
+
     async def outcome(self, command_id: UUID, partition: int | None, offset: int | None) -> Any:
         """The row of `_OUTCOME`: all that is known of a command, in one snapshot; place it by partition and offset if known."""
         topic = f"{self._domain}.commands"

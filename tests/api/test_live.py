@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from api import live, sse
+from api import feeds, live, sse
 from api.edge import Edge
 from api.live import AWAY
 from api.tokens import Tokens
@@ -137,7 +137,7 @@ async def test_what_is_not_there_yet_is_waited_for(edge: Caller, writer: Writer)
 
 async def test_many_changes_arrive_as_one_and_the_newest_last(edge: Caller, writer: Writer) -> None:
     """While no read is free a hundred changes happen; one message tells them all."""
-    reading = _inside(edge).streams.reading
+    reading = _inside(edge).feeds.reading
     await writer.put(1)
     async with listening(edge, URL, "u1") as stream:
         assert await _until(stream, 1) == [1]
@@ -159,8 +159,8 @@ async def test_commits_of_others_cost_nothing(edge: Caller, writer: Writer, monk
         reads.append(given)
         return await query(view, db, given)
 
-    monkeypatch.setattr(live, "GAP_S", 0.0)
-    monkeypatch.setattr(live, "REREAD_S", 1000.0)
+    monkeypatch.setattr(feeds, "GAP_S", 0.0)
+    monkeypatch.setattr(feeds, "REREAD_S", 1000.0)
     monkeypatch.setattr(live, "BEAT_S", 1000.0)
     await writer.put(1)
     async with listening(edge, URL, "u1") as stream:
@@ -189,7 +189,7 @@ async def test_a_storm_of_changes_ends_at_the_newest(edge: Caller, writer: Write
 
 async def test_a_lost_notification_only_delays(edge: Caller, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view is read again now and then."""
-    monkeypatch.setattr(live, "REREAD_S", 0.2)
+    monkeypatch.setattr(feeds, "REREAD_S", 0.2)
     async with listening(edge, URL, "u1") as stream:
         await stream.event()
         await writer.put(1, told=False)
@@ -340,7 +340,7 @@ async def test_a_client_that_left_leaves_nothing(edge: Caller, writer: Writer) -
             await writer.put(n + 1, told=n % 2 == 0)
     assert inside.streams.open == 0
     assert inside.store.moves._waiting == {}
-    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("stream:")]
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith(("stream:", "feed"))]
     assert (await edge.get(VIEW, "u1")).status_code == 200
 
 

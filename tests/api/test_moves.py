@@ -2,7 +2,7 @@
 
 import pytest
 
-from sinks.postgres.moves import MAX_MARKS, Moves, message
+from sinks.postgres.moves import MAX_MARKS, Moves, Told, message
 
 PLACE = ("points", "points", 1)
 MANY = [f"k{n}" for n in range(MAX_MARKS + 1)]
@@ -27,17 +27,32 @@ MANY = [f"k{n}" for n in range(MAX_MARKS + 1)]
 )
 async def test_a_move_wakes_whom_it_concerns(told: str, key: bool, whole: bool, beyond: bool) -> None:
     """Who waits for a key, for any move of the partition, and for its passing of an offset."""
-    moves = Moves()
+    moves, heard = Moves(), list[tuple[str, int | None, int]]()
+
+    def of(name: str) -> Told:
+        return lambda partition, reached: heard.append((name, partition, reached))
+
     with (
-        moves.watch_any("points", [0, 1], "a:1") as of_key,
-        moves.watch_any("points", [0, 1]) as of_any,
-        moves.watch("points", 1, 5) as of_offset,
+        moves.listening("points", [0, 1], of("key"), key="a:1"),
+        moves.listening("points", [0, 1], of("any")),
+        moves.listening("points", [1], of("offset"), offset=5),
+        moves.watch("points", 1, 5) as watch,
     ):
         moves.heard(told)
 
-        assert [watch._entry.woken.done() for watch in (of_key, of_any, of_offset)] == [key, whole, beyond]
+        assert {name for name, _, _ in heard} == {
+            name for name, woken in (("key", key), ("any", whole), ("offset", beyond)) if woken
+        }
+        assert watch.woken.is_set() == beyond
+        own = ":by_day:" not in told
+        assert all(
+            (partition, reached) == ((1, int(told.split(":")[3])) if own else (None, -1))
+            for _, partition, reached in heard
+        )
+        heard.clear()
         moves.unheard()
-        assert all(watch._entry.woken.done() for watch in (of_key, of_any, of_offset))
+        assert sorted(heard) == [("any", None, 0), ("key", None, 0), ("offset", None, 0)]
+        assert watch.woken.is_set()
     assert moves._waiting == {}
 
 
