@@ -6,7 +6,6 @@ New users get points, and vouchers are paid with points.
 from agents.points import rules, sink
 from agents.points.table import ACCOUNTS
 from streams.agent import Decider, Policy
-from streams.contract import Command
 from streams.sink import Fact
 from topics.identity import IDENTITY, UserRegistered
 from topics.points import (
@@ -55,7 +54,7 @@ def welcome(fact: Fact[UserRegistered]) -> AwardPoints:
     return AwardPoints(user_id=fact.event.user_id, amount=SIGN_UP_POINTS, rule="sign_up", source=fact.event_id)
 
 
-def hold(fact: Fact[VoucherPurchaseStarted]) -> list[Command]:
+def hold(fact: Fact[VoucherPurchaseStarted]) -> list[HoldPoints]:
     """Somebody wants a voucher: set its price aside, if it has any."""
     wanted = fact.event
     if wanted.price == 0:
@@ -63,12 +62,12 @@ def hold(fact: Fact[VoucherPurchaseStarted]) -> list[Command]:
     return [HoldPoints(user_id=wanted.user_id, hold_id=_hold_id(wanted), amount=wanted.price)]
 
 
-def capture(fact: Fact[VoucherPurchased]) -> list[Command]:
+def capture(fact: Fact[VoucherPurchased]) -> list[CaptureHold]:
     """The voucher is bought: take its price."""
     return [CaptureHold(user_id=fact.event.user_id, hold_id=_hold_id(fact.event))] if fact.event.price else []
 
 
-def release(fact: Fact[VoucherPurchaseFailed]) -> list[Command]:
+def release(fact: Fact[VoucherPurchaseFailed]) -> list[ReleaseHold]:
     """Nothing was bought: give the price back. The hold may come late, but its command went before this one, so it is there by then."""
     if fact.event.reason == "insufficient":
         return []

@@ -3,13 +3,12 @@
 from agents.promotions import rules, sink
 from agents.promotions.table import CAMPAIGNS
 from streams.agent import Decider, Policy
-from streams.contract import Command
 from streams.sink import Fact
 from topics.points import POINTS, PointsHeld, PointsSpendRejected
 from topics.promotions import PROMOTIONS, ConfirmPurchase, FailPurchase, purchase_of
 
 
-def confirm(fact: Fact[PointsHeld]) -> list[Command]:
+def confirm(fact: Fact[PointsHeld]) -> list[ConfirmPurchase]:
     """The points for a voucher are set aside: it is bought. Other holds are other domains' business."""
     held = fact.event
     if (purchase := purchase_of(held.hold_id)) is None:
@@ -20,7 +19,7 @@ def confirm(fact: Fact[PointsHeld]) -> list[Command]:
     ]
 
 
-def fail(fact: Fact[PointsSpendRejected]) -> list[Command]:
+def fail(fact: Fact[PointsSpendRejected]) -> list[FailPurchase]:
     """There are not enough points for a voucher: it is not bought."""
     rejected = fact.event
     if (purchase := purchase_of(rejected.hold_id)) is None:
