@@ -54,6 +54,8 @@ class Feeding:
         """Connects to nothing yet."""
         self.limits: dict[int, int] = {}
         """Partition -> the offset at which its delivery stands still for now; without one it goes on."""
+        self.halted = False
+        """Nothing is delivered for now."""
         self._topic, self._pace = settings.namespace + topic, pace
         self._url = KafkaUrl.parse(settings.kafka)
         self._partitions: dict[int, Partition] = {}
@@ -107,7 +109,9 @@ class Feeding:
         return [
             number
             for number in self._partitions
-            if number not in self._paused and (number not in limits or self._next.get(number, 0) < limits[number])
+            if not self.halted
+            and number not in self._paused
+            and (number not in limits or self._next.get(number, 0) < limits[number])
         ]
 
     async def _deliver(self, active: Collection[int]) -> bool:

@@ -85,19 +85,8 @@ class Snapshot:
 
     async def shape(self, domain: str, table: str) -> Shape | None:
         """What a table looks like; None where there is none."""
-        with_type = (
-            "SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute a "
-            "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
-        )
-        in_key = (
-            "SELECT a.attname FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (number, place) "
-            "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number "
-            "WHERE i.indrelid = to_regclass($1) AND i.indisprimary ORDER BY k.place"
-        )
-        name = self._table(domain, table)
-        columns = {row["attname"]: row["type"] async for rows in self._rows(with_type, name) for row in rows}
-        key = tuple([row["attname"] async for rows in self._rows(in_key, name) for row in rows])
-        return Shape(columns, key) if columns else None
+        with away():
+            return await shape_of(self._connection, self._table(domain, table))
 
     async def rows(self, domain: str, table: str, columns: Collection[str]) -> AsyncIterator[list[Any]]:
         """All rows of a table, a chunk at a time."""
@@ -136,6 +125,22 @@ def away() -> Iterator[None]:
         yield
     except DRIVER as error:
         raise CaravanError(f"Postgres is away, or refuses: {error}") from error
+
+
+async def shape_of(connection: Any, table: str) -> Shape | None:
+    """What a table, named with its schema, looks like; None where there is none."""
+    with_type = (
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute a "
+        "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    )
+    in_key = (
+        "SELECT a.attname FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (number, place) "
+        "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number "
+        "WHERE i.indrelid = to_regclass($1) AND i.indisprimary ORDER BY k.place"
+    )
+    columns = {row["attname"]: row["type"] for row in await connection.fetch(with_type, table)}
+    key = tuple(row["attname"] for row in await connection.fetch(in_key, table))
+    return Shape(columns, key) if columns else None
 
 
 async def numbers(dsn: str, namespace: str, domain: str) -> dict[int, int]:
