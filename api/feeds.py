@@ -62,7 +62,8 @@ class Feed:
         self._begun = self._ended = 0  # reads
         self._awaited = False  # whether somebody wants to know of the next read's end, whatever it brings
         self._again = math.inf  # in how many seconds after the read that runs there must be another
-        self._due: asyncio.TimerHandle | None = None
+        self._due: asyncio.Handle | None = None
+        self._when = math.inf  # is it due
         self._reading: asyncio.Task[None] | None = None
         self._told: dict[int, int] = {}  # positions that the server we read from may not have yet
 
@@ -117,13 +118,13 @@ class Feed:
             self._again = min(self._again, seconds)
             return
         when = max(self._loop.time() + seconds, self.asked + gap)
-        if self._due is None or when < self._due.when():
+        if when < self._when:
             if self._due is not None:
                 self._due.cancel()
-            self._due = self._loop.call_at(when, self._begin)
+            self._due, self._when = self._loop.call_at(when, self._begin), when
 
     def _begin(self) -> None:
-        self._due = None
+        self._due, self._when = None, math.inf
         self._reading = self._loop.create_task(self._ask(), name="feed: read")
 
     async def _ask(self) -> None:
