@@ -98,8 +98,8 @@ def inlined(schema: Any, definitions: Mapping[str, Any], inside: frozenset[str] 
         return [inlined(part, definitions, inside) for part in schema]
     if not isinstance(schema, Mapping):
         return schema
-    if isinstance(reference := schema.get("$ref"), str) and reference.startswith(DEFS):
-        name = reference.removeprefix(DEFS)
+    if isinstance(reference := schema.get("$ref"), str):
+        name = reference.rpartition("/")[2]
         beside = {key: part for key, part in schema.items() if key != "$ref"}
         return {**({} if name in inside else inlined(definitions[name], definitions, inside | {name})), **beside}
     return {key: inlined(part, definitions, inside) for key, part in schema.items() if key != "$defs"}
