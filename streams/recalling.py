@@ -41,7 +41,10 @@ class Past:
     async def begin(self, claim: Claim) -> None:
         """Learn what may have been done. Raises Stop while Postgres does not know the events, and Unavailable while it does not know all their results."""
         ports: Any = {"store": self._store, "log": self._log, "signer": self._signer}
-        await demand_known(self._effect.source, self._slot.partition, **ports)
+        for n in range(
+            self._effect.source.partitions
+        ):  # who forgot something on one has forgotten on all what leaves no event
+            await demand_known(self._effect.source, n, **ports)
         self._until = claim.relayed
         self.begun = claim.number > 0 or self._effect.start == "earliest" or not self._until
         if self._until > claim.number:

@@ -248,7 +248,7 @@ class Store(Protocol):
 
     async def doubt(self, slots: Collection[Slot], number: int) -> None:
         """What these effects of one domain asked for because of events up to `number` is not known here. Their rows, made where there are none, say so as `relayed`,
-        one without a number begins anew; what is owed may have been done; and owners are fenced.
+        one without a number begins anew, and their owners are fenced. What they owe on any partition may have been done.
         """
         ...
 

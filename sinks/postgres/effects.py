@@ -34,13 +34,13 @@ _DOUBT = """
 INSERT INTO {schema}.offsets AS o (agent, topic, partition, next, relayed) VALUES ($1, $2, $3, 0, $4)
 ON CONFLICT (agent, topic, partition) DO UPDATE SET relayed = greatest(o.relayed, excluded.relayed), epoch = o.epoch + 1,
     next = CASE o.number WHEN 0 THEN 0 ELSE o.next END, last_id = CASE o.number WHEN 0 THEN NULL ELSE o.last_id END"""
-_DOUBTFUL = f"UPDATE {{schema}}.effects SET unknown = true WHERE {_SAME} AND status = 'waiting'"
+_DOUBTFUL = "UPDATE {schema}.effects SET unknown = true WHERE agent = $1 AND status = 'waiting' AND NOT unknown"
 
 
 async def doubt(connection: Any, schema: str, slot: Slot, number: int) -> None:
     """What an effect asked for because of events up to `number` is not known here; in the transaction that is open."""
     await connection.execute(_DOUBT.format(schema=schema), *slot[1:], number)
-    await connection.execute(_DOUBTFUL.format(schema=schema), slot.agent, slot.partition)
+    await connection.execute(_DOUBTFUL.format(schema=schema), slot.agent)
 
 
 async def put_calls(connection: Any, schema: str, slot: Slot, calls: Sequence[Call]) -> None:

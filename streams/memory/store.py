@@ -108,7 +108,7 @@ class MemoryStore:
             if place.number == 0:
                 place.next, place.last_id = 0, None
             for at, call in schema.calls.items():
-                if at[0] == slot and call.status == "waiting":
+                if at[0].agent == slot.agent and call.status == "waiting":
                     schema.calls[at] = call._replace(unknown=True)
 
     async def load(self, slot: Slot, keys: Collection[str]) -> Mapping[str, Stored]:

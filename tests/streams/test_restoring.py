@@ -33,9 +33,8 @@ ACCOUNTS = [account(partition, n) for partition in range(2) for n in range(3)]
 class Backed(Kit):
     """A kit whose store is kept, and put back later under processes that begin anew."""
 
-    def __init__(self, *agents: Agent) -> None:
-        super().__init__(*agents)
-        self.agents = agents
+    def __init__(self, *agents: Agent, **more: Any) -> None:
+        super().__init__(*agents, **more)
 
     def _handler(self, agent: Agent, slot: Slot) -> Handler:
         """As ever, but of a partition of which the copy knows nothing yet all is taken over too."""
