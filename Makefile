@@ -28,11 +28,12 @@ test-full: setup ## every test
 soak: setup ## random faults on a whole platform with three brokers: make soak ARGS="--minutes 30 --seed 7"
 	@$(RUN) -m tests.faults.soak $(ARGS)
 
-check: setup ## lint, format, types, import contracts
+check: setup ## lint, format, types, import contracts, message contracts
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(RUN) -c "from importlinter.cli import lint_imports_command as lint; lint()"
+	@$(RUN) -m caravan contracts check
 
 format: setup ## put the code into its format
 	@$(RUN) -m ruff check --fix .
