@@ -150,7 +150,7 @@ class View:
 
     async def query(self, db: Reader, given: dict[str, Any]) -> Any:
         """What the view function finds."""
-        return await self.signature.function(db, **given)
+        return await db.view(self.signature.function, given)
 
     async def told(self, value: Any) -> bytes:
         """What was found, as JSON, with personal fields opened."""

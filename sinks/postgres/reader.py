@@ -1,8 +1,13 @@
 """Reading in the schema of one domain: what views are given as `db`, and what the edge asks of the core's tables."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
+
+import asyncpg
+
+_SEVERAL: set[Callable[..., Any]] = set()
+"""The views that were seen to ask more than once."""
 
 _STAND = """
     SELECT next, EXISTS (
@@ -31,6 +36,10 @@ class Stand(NamedTuple):
     parked: bool
 
 
+class AsksAgain(Exception):
+    """A view that was to ask once asks once more."""
+
+
 class Reader:
     """A connection in the schema of one domain; what its views are given as `db`."""
 
@@ -38,18 +47,49 @@ class Reader:
         """Take a connection that is in the schema of `domain`."""
         self._connection = connection
         self._domain = domain
+        self._left: int | None = None  # questions that may still be asked
+
+    async def view(self, function: Callable[..., Awaitable[Any]], given: Mapping[str, Any]) -> Any:
+        """What a view finds, all of it in the same tables: while a replay exchanges them, one that asks more than once does so in a transaction.
+
+        What it has read first cannot be exchanged before it ends then. That costs two round trips, which whoever asks once is spared; a view that is not known yet is
+        begun anew at its second question.
+        """
+        if function not in _SEVERAL:
+            self._left = 1
+            try:
+                return await function(self, **given)
+            except AsksAgain:
+                _SEVERAL.add(function)
+            finally:
+                self._left = None
+        try:
+            async with self._connection.transaction():
+                return await function(self, **given)
+        except asyncpg.InvalidCachedStatementError:  # migrated since it was prepared; that is forgotten now
+            async with self._connection.transaction():
+                return await function(self, **given)
+
+    def _asks(self) -> None:
+        if self._left is not None:
+            if self._left == 0:
+                raise AsksAgain
+            self._left -= 1
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
         """All rows."""
+        self._asks()
         rows: list[Any] = await self._connection.fetch(query, *args)
         return rows
 
     async def fetchrow(self, query: str, *args: Any) -> Any:
         """The first row or None."""
+        self._asks()
         return await self._connection.fetchrow(query, *args)
 
     async def fetchval(self, query: str, *args: Any) -> Any:
         """The first value of the first row or None."""
+        self._asks()
         return await self._connection.fetchval(query, *args)
 
     async def stand(self, partition: int, offset: int) -> Stand:
