@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from streams.client.columns import columns
 from streams.client.places import Position
-from streams.client.sieve import Sifted, Unread
+from streams.client.sieve import Kept, Sifted, Unread, chosen
 from streams.client.sync import synchronous
 from streams.client.tables import Tables
 from streams.contract import Event
@@ -139,7 +139,7 @@ class Batches(Generic[F]):
             async for found, behind in sifted:
                 for place, one in found.items():
                     chunk.setdefault(place, []).append(one)
-                    count += len(one.kept)
+                    count += len(one.kept.heads)
                 if count >= self._rows or (chunk and not found and not behind):
                     yield chunk
                     chunk, count = {}, 0
@@ -166,16 +166,18 @@ class Batches(Generic[F]):
         found: dict[type[Event], list[Any]] = {kind: [columns(kind).schema.empty_table()] for kind in self._tables}
         for place, parts in chunk.items():
             kinds = self._subscription.topics[place.topic].kinds
-            split: dict[str, list[Any]] = {}
-            for part in parts:
-                for kept in part.kept:
-                    split.setdefault(kept.head.type, []).append(kept)
-            for name, rows in split.items():
+            kept = Kept(
+                [record for part in parts for record in part.kept.records],
+                [head for part in parts for head in part.kept.heads],
+            )
+            there = {head.type for head in kept.heads}
+            for name in there:
+                rows = kept if len(there) == 1 else chosen(kept, {name})
                 if kind := kinds.get(name):
                     found[kind].append(self._tables[kind].table(place, rows, unread))
                 else:
                     words = f"{place.topic} has no {name}."
-                    unread += [Unread(place, one.record.offset, "unknown_type", words) for one in rows]
+                    unread += [Unread(place, record.offset, "unknown_type", words) for record in rows.records]
         return {kind: pa.concat_tables(tables) for kind, tables in found.items()}, unread
 
 

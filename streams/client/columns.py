@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from uuid import UUID
 
 import pyarrow as pa
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel, EmailStr
 from pydantic_core import PydanticUndefined
 
 from streams.contract import Event
@@ -24,6 +24,7 @@ AFTER = pa.schema([
 ])  # fmt: skip
 PLAIN = {
     str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), datetime: TIME, date: pa.date32(), UUID: pa.string(),
+    AwareDatetime: TIME, EmailStr: pa.string(),
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What every subscription does with records before it reads their events: who speaks, what was seen before, what was asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,15 +13,13 @@ from streams.reading import Place
 from streams.records import CORE_EVENTS
 
 
-class Head(msgspec.Struct):
+class Head(msgspec.Struct, gc=False):
     """What has to be known of an event to decide what becomes of its record."""
 
     type: str
     schema_version: int
     domain: str
-    aggregate_id: str
     number: int
-    command_id: str
 
 
 class Unread(NamedTuple):
@@ -34,10 +32,10 @@ class Unread(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A record to be read."""
+    """Records to be read, and their heads: two lists, for a pair of each would cost as much as reading it."""
 
-    record: Any
-    head: Head
+    records: list[Any]
+    heads: list[Head]
 
 
 @dataclass
@@ -47,11 +45,12 @@ class Sifted:
     before: Position
     position: Position
     time: int
-    kept: list[Kept] = field(default_factory=list)
+    kept: Kept = field(default_factory=lambda: Kept([], []))
     unread: list[Unread] = field(default_factory=list)
     repeats: int = 0
 
 
+_STRANGE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError)  # TypeError: a record without a value
 decode_head = msgspec.json.Decoder(Head).decode
 
 
@@ -67,61 +66,63 @@ class Sieve:
     def sift(self, records: Sequence[Any], at: Position) -> Sifted:
         """Raises Gone where numbers are missing between two events."""
         last = records[-1]
-        sifted = Sifted(at, at, max(record.timestamp for record in records))
-        pairs = self._spoken(records, sifted)
-        new = self._new(pairs, at.number, sifted)
-        number = new[-1].head.number if new else at.number
+        sifted = Sifted(at, at, max([record.timestamp for record in records]))
+        new = self._new(self._spoken(records, sifted), at.number, sifted)
+        number = new.heads[-1].number if new.heads else at.number
         sifted.position = at.after(last.offset, number, last.value)
         sifted.kept = self._asked_for(new)
         return sifted
 
-    def _spoken(self, records: Sequence[Any], sifted: Sifted) -> list[Kept]:
+    def _spoken(self, records: Sequence[Any], sifted: Sifted) -> Kept:
         if self._signed is None:
             try:
-                return [Kept(record, decode_head(record.value)) for record in records]
-            except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+                return Kept([*records], [decode_head(record.value) for record in records])
+            except _STRANGE:
                 pass  # one of them; the slow way tells which
-        kept = []
+        kept = Kept([], [])
         for record in records:
             if self._signed is not None and not self._signed(record):
-                sifted.unread.append(
-                    Unread(self._place, record.offset, "unsigned", "No signature by one of the keys given.")
-                )
+                words = "No signature by one of the keys given."
+                sifted.unread.append(Unread(self._place, record.offset, "unsigned", words))
                 continue
             try:
-                kept.append(Kept(record, decode_head(record.value)))
-            except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+                kept.heads.append(decode_head(record.value))
+                kept.records.append(record)
+            except _STRANGE as error:
                 words = f"Not an envelope: {error}"
                 sifted.unread.append(Unread(self._place, record.offset, "undecodable", words))
         return kept
 
-    def _new(self, pairs: list[Kept], seen: int, sifted: Sifted) -> list[Kept]:
+    def _new(self, kept: Kept, seen: int, sifted: Sifted) -> Kept:
         """Without what was seen before: numbers have no gaps, so that most often one look is enough."""
-        if not pairs:
-            return []
-        first = pairs[0].head.number
-        if first == (seen + 1 if seen else first) and [kept.head.number for kept in pairs] == [
-            *range(first, first + len(pairs))
-        ]:
-            return pairs
-        new = []
-        for kept in pairs:
-            number = kept.head.number
-            if number <= seen:
+        if not kept.heads:
+            return kept
+        numbers = [head.number for head in kept.heads]
+        first = seen + 1 if seen else numbers[0]
+        if numbers == [*range(first, first + len(numbers))]:
+            return kept
+        new = Kept([], [])
+        for record, head in zip(*kept, strict=True):
+            if head.number <= seen:
                 sifted.repeats += 1
                 continue
-            if seen and number > seen + 1:
+            if seen and head.number > seen + 1:
                 raise Gone(
-                    f"{self._place.topic} {self._place.partition} goes on from number {seen} to {number} at offset {kept.record.offset}: events "
+                    f"{self._place.topic} {self._place.partition} goes on from number {seen} to {head.number} at offset {record.offset}: events "
                     "were deleted, or somebody else writes there; with signing_keys= only what the platform signed counts."
                 )
-            seen = number
-            new.append(kept)
+            seen = head.number
+            new.records.append(record)
+            new.heads.append(head)
         return new
 
-    def _asked_for(self, new: list[Kept]) -> list[Kept]:
-        names = self._names
-        if self._every:
-            unwanted = CORE_EVENTS - names
-            return [kept for kept in new if kept.head.type not in unwanted]
-        return [kept for kept in new if kept.head.type in names]
+    def _asked_for(self, new: Kept) -> Kept:
+        there = {head.type for head in new.heads}
+        wanted = there - (CORE_EVENTS - self._names) if self._every else there & self._names
+        return new if wanted == there else chosen(new, wanted)
+
+
+def chosen(kept: Kept, types: Collection[str]) -> Kept:
+    """Those of some types."""
+    at = [n for n, head in enumerate(kept.heads) if head.type in types]
+    return Kept([kept.records[n] for n in at], [kept.heads[n] for n in at])

@@ -1,7 +1,6 @@
 """From the records of an event type to an Arrow table: JSON is read by Arrow, a chunk at a time, and checked by columns."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 
 from streams.client.columns import AFTER, BEFORE, Column, columns
 from streams.client.opening import Found, shown, subjects
-from streams.client.sieve import Kept, Unread
+from streams.client.sieve import Head, Kept, Unread
 from streams.contract import Event, UnknownVersion, UpcastFailed
 from streams.envelope import decode_event
 from streams.partitioner import partition_of
@@ -50,17 +49,19 @@ class Tables:
         self._schema = pa.schema([*_ENVELOPE, ("payload", payload)])
         self._known: dict[int, set[bytes]] = {}
 
-    def table(self, place: Place, kept: Sequence[Kept], unread: list[Unread]) -> Any:
+    def table(self, place: Place, kept: Kept, unread: list[Unread]) -> Any:
         """The events of one partition, personal values as they were sealed; what does not speak goes to `unread`."""
-        rows, values = [], []
-        for one in kept:
-            record, head = one
-            value = record.value
-            if head.schema_version != self.kind.version or head.domain != self.kind.topic.domain or self.columns.texts:
-                value = self._rewritten(place, one, unread)
-            if value is not None:
-                rows.append(record)
-                values.append(value)
+        rows, values = kept.records, [record.value for record in kept.records]
+        usual = (self.kind.version, self.kind.topic.domain)
+        if self.columns.texts or {(head.schema_version, head.domain) for head in kept.heads} - {usual}:
+            told = [
+                record.value
+                if (head.schema_version, head.domain) == usual and not self.columns.texts
+                else self._rewritten(place, record, head, unread)
+                for record, head in zip(*kept, strict=True)
+            ]
+            rows = [record for record, value in zip(rows, told, strict=True) if value is not None]
+            values = [value for value in told if value is not None]
         found, read = self._read(place, rows, values, unread)
         return self._given(place, read, found, unread)
 
@@ -92,9 +93,8 @@ class Tables:
             parse_options=pj.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="ignore"),
         )
 
-    def _rewritten(self, place: Place, kept: Kept, unread: list[Unread]) -> bytes | None:
+    def _rewritten(self, place: Place, record: Any, head: Head, unread: list[Unread]) -> bytes | None:
         """The value with the payload of today's version, and with what has no type of Arrow as text."""
-        record, head = kept
         if head.domain != self.kind.topic.domain:
             unread.append(Unread(place, record.offset, "unknown_type", f"{head.domain} has no {head.type} here."))
             return None

@@ -1,6 +1,6 @@
 """From records to typed events, with what stands around them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -63,10 +63,10 @@ class Reading:
         self._place = place
         self._reader = EventReader(wanted.topic, place.partition, Trusting())
 
-    def read(self, kept: Sequence[Kept], unread: list[Unread]) -> list[EventRecord]:
+    def read(self, kept: Kept, unread: list[Unread]) -> list[EventRecord]:
         """Their events; those that do not speak go to `unread`."""
         found = []
-        for record, _ in kept:
+        for record in kept.records:
             try:
                 found.append(self._reader.read(record))
             except Unfit as unfit:
