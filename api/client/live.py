@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 
 from api.client.errors import Unreachable
 from api.client.reads import Read
-from api.client.wire import AWAY, Pause, Wire, words
+from api.client.wire import AWAY, STREAM, Pause, Wire, words
 
 T = TypeVar("T")
 ABSENT = "absent"  # the event that says: there is no such thing (yet, or any more)
@@ -73,6 +73,7 @@ class Live(Generic[T]):
         """Made by `Client.live`."""
         self.last_id = ""
         self._wire, self._read, self._headers, self._after = wire, asked, headers, after
+        self._path = f"{asked.path}/live"
         self._states: AsyncGenerator[T | None] | None = None
         self._retry = RETRY_S
 
@@ -112,7 +113,7 @@ class Live(Generic[T]):
         while True:
             answer = None
             try:
-                async with self._wire.stream(self._read.path, await self._asked(), self._query()) as (answer, lines):
+                async with self._wire.stream(self._path, await self._asked(), self._query()) as (answer, lines):
                     if answer.status == 200:
                         async for event in self._events(lines()):
                             yield self._state(event)
@@ -148,7 +149,7 @@ class Live(Generic[T]):
         return state
 
     async def _asked(self) -> dict[str, str]:
-        headers = {"accept": "text/event-stream", **await self._headers()}
+        headers = {"accept": STREAM, **await self._headers()}
         return headers | ({"last-event-id": self.last_id} if self.last_id else {})
 
     def _query(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ SILENCE_S = 45.0  # of a stream, which has a beat every 15 s
 FIRST_S, LONGEST_S = 0.1, 2.0  # between two tries
 MOST_S = 60.0  # that we let the edge tell us to wait
 CRASHES = 3  # how often a 500 is tried again
+STREAM = "text/event-stream"
 _AGAIN = frozenset({408, 429, 502, 503, 504})
 _YET = frozenset({"in_progress", "not_yet_applied"})  # each a 409 that passes
 AWAY = (aiohttp.ClientError, OSError)  # a TimeoutError is an OSError
@@ -112,7 +113,7 @@ class Wire:
             try:
                 answer = await self.once(method, path, headers, body, query=query, seconds=wait + ANSWER_S)
                 crashes += answer.status == 500
-                if not answer.passing and not 0 < crashes < CRASHES:
+                if not answer.passing and not (answer.status == 500 and crashes < CRASHES):
                     return answer
                 said = f"status {answer.status}"
             except AWAY as error:
@@ -148,6 +149,8 @@ class Wire:
         """The head of an answer (all of it unless it is 200), and its lines as they come. Raises one of AWAY."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S, sock_read=SILENCE_S)
         async with self._session().get(self.url + path, params=query, headers=headers, timeout=timeout) as answer:
+            if answer.status == 200 and answer.content_type != STREAM:
+                raise EdgeError("no_stream", 200, f"{path} answers with {answer.content_type}")
             raw = b"" if answer.status == 200 else await answer.read()
             yield Answer(answer.status, answer.headers, raw), lambda: _lines(answer.content)
 
