@@ -6,9 +6,9 @@ A feed reads when it hears of a move and keeps the newest state alone, so a slow
 import asyncio
 import logging
 import math
-import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from heapq import nsmallest
 from typing import NamedTuple
 
 from sinks.postgres.edge import EdgeStore
@@ -19,7 +19,9 @@ GAP_S = 0.05  # between two reads of one feed
 BEHIND_S = 0.25  # before another look at a server that lacks what was shown or told
 AWAY_S = 1.0  # before another look at one that did not answer
 LOOK_S = 1.0  # between two looks whether a domain has moved
-REREAD_S = 5.0  # after which a feed of a domain that has moved is read again: what a lost notification costs at most
+REREAD_S = (
+    5.0  # in which each feed of a domain that moves is read once more: about what a lost notification costs at most
+)
 Positions = Mapping[int, int]
 log = logging.getLogger(__name__)
 
@@ -38,13 +40,16 @@ class State(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What a stream shows; those of the same `name` are shown the same. Moves of `key` in these partitions change it, or of any without one."""
+    """What a stream shows; those of the same `name` are shown the same. Moves of `key` in these partitions change it, or of any without one.
+
+    `answer` takes the mark of a state; of that one it gives back no more than `least` again.
+    """
 
     name: str
     domain: str
     key: str | None
     partitions: frozenset[int]
-    answer: Callable[[], Awaitable[State]]
+    answer: Callable[[bytes | None], Awaitable[State]]
 
 
 class Feed:
@@ -101,10 +106,10 @@ class Feed:
             self._tell()
         self._want(0.0)
 
-    def read_again(self, stands: object) -> None:
-        """Within a second: the domain has moved to where it `stands`."""
+    def read_again(self, stands: object, seconds: float) -> None:
+        """In so many seconds: the domain has moved to where it `stands`."""
         self.stands = stands
-        self._want(random.uniform(0, LOOK_S))  # noqa: S311 - it only spreads them
+        self._want(seconds)
 
     def end(self) -> None:
         """No stream shows it any more."""
@@ -143,17 +148,19 @@ class Feed:
     async def _answered(self) -> tuple[float, bool]:
         """Ask; in how many seconds to ask again, and whether all streams must know what came."""
         before, self.failed = self.state, None
+        known = None if before is None or self._awaited else before.mark
         try:
-            self.state = await self.question.answer()
+            state = await self.question.answer(known)
         except Unavailable as error:
             self.failed = error
             return AWAY_S, False
         except Exception as error:  # noqa: BLE001 - whatever it is, the streams raise it
             self.failed = error
             return math.inf, True
-        if self.state.covers(self._told):
+        self.state = before._replace(least=state.least) if before is not None and state.mark == known else state
+        if state.covers(self._told):
             self._told.clear()
-        return BEHIND_S if self._told else math.inf, before is None or before.mark != self.state.mark
+        return BEHIND_S if self._told else math.inf, before is None or before.mark != state.mark
 
     def _tell(self) -> None:
         self._awaited = False
@@ -205,18 +212,22 @@ class Feeds:
             self._looking = None
 
     async def _look(self) -> None:
-        """For ever: where a domain has moved, its feeds that were not asked for long are, for they may not have been told."""
+        """For ever: feeds of domains that have moved are asked in turn, for they may not have been told."""
         while True:
             await asyncio.sleep(LOOK_S)
-            late = asyncio.get_running_loop().time() - REREAD_S
-            idle = [feed for feed, _ in self._all.values() if feed.asked < late]
-            for domain in {feed.question.domain for feed in idle}:
+            for domain in {feed.question.domain for feed, _ in self._all.values()}:
                 try:
                     async with self.reading, self._store.db(domain) as db:
                         stands = await db.stands()
                 except Exception as error:  # noqa: BLE001 - there will be another look
                     log.debug("no look at %s: %s", domain, error)
-                    continue
-                for feed in idle:
-                    if feed.streams and feed.question.domain == domain and feed.stands != stands:
-                        feed.read_again(stands)
+                else:
+                    self._ask_some([feed for feed, _ in self._all.values() if feed.question.domain == domain], stands)
+
+    def _ask_some(self, feeds: Sequence[Feed], stands: object) -> None:
+        """Of those that were not asked for some time as many as it takes to have asked all in REREAD_S, evenly."""
+        some = max(1, math.ceil(len(feeds) * LOOK_S / REREAD_S))
+        late = asyncio.get_running_loop().time() - REREAD_S / 2
+        waiting = [feed for feed in feeds if feed.asked < late and feed.stands != stands]
+        for number, feed in enumerate(nsmallest(some, waiting, key=lambda feed: feed.asked)):
+            feed.read_again(stands, number * LOOK_S / some)
