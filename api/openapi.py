@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from api.errors import MEDIA_TYPE, PROBLEMS
 from api.live import TAIL
@@ -14,7 +14,7 @@ from api.parked_openapi import SCHEMAS as PARKED
 from api.parked_openapi import paths as parked_paths
 from api.results import MAX_WAIT
 from api.sse import MEDIA_TYPE as MEDIA_TYPE_LIVE
-from api.views import Signature
+from api.views import MAX_TOKENS, Signature
 from streams.contract import Command
 from streams.personal import blind_fields
 
@@ -68,21 +68,36 @@ def view_path(domain: str, signature: Signature) -> str:
     return "/".join((f"/v1/{domain}/{signature.name}", *(f"{{{name}}}" for name in signature.segments)))
 
 
+class _Schemas(GenerateJsonSchema):
+    """Answers tell every field that they always have as required; names are not said twice."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        """A default is written into an answer like any value."""
+        return self.mode == "serialization" or super().field_is_required(field, total)
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """`User Id` adds nothing to `user_id`."""
+        del schema
+        return False
+
+
 def _schemas(
     contracts: Sequence[type[Command]], signatures: Sequence[Signature]
 ) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """A schema for each command's body and each view's answer, and the components they refer to."""
-    mode: JsonSchemaMode = "validation"
-    bodies, first = models_json_schema([(c, mode) for c in contracts], ref_template=REF)
-    outputs: JsonSchemaMode = "serialization"
-    inputs = [(s, outputs, s.adapter) for s in signatures]
-    answers, second = TypeAdapter.json_schemas(inputs, ref_template=REF)
-    found: dict[Any, Any] = {contract: bodies[contract, mode] for contract in contracts}
+    """A schema for each command's body and each view's answer, and the components they refer to.
+
+    All are made at once: what bodies and answers share has one name, or one for each where the two differ.
+    """
+    body: JsonSchemaMode = "validation"
+    answer: JsonSchemaMode = "serialization"
+    asked = [(c, body, TypeAdapter[Any](c)) for c in contracts] + [(s, answer, s.adapter) for s in signatures]
+    made, rest = TypeAdapter.json_schemas(asked, ref_template=REF, schema_generator=_Schemas)
+    components = rest.get("$defs", {})
     for contract in contracts:  # the edge fills these, and takes them from nobody
         for name in blind_fields(contract):
-            del first["$defs"][bodies[contract, mode]["$ref"].rpartition("/")[2]]["properties"][name]
-    found |= {s: answers[s, "serialization"] for s in signatures}
-    return found, first.get("$defs", {}) | second.get("$defs", {})
+            del components[made[contract, body]["$ref"].rpartition("/")[2]]["properties"][name]
+    found: dict[Any, Any] = {asker: made[asker, mode] for asker, mode, _ in asked}
+    return found, components
 
 
 def _words(thing: Any) -> tuple[str, str]:
@@ -158,7 +173,7 @@ def _live(signature: Signature, shown: Mapping[str, Any]) -> dict[str, Any]:
         "summary": f"Live: {shown['summary']}",
         "description": f"{shown['description']}\n\n{_LIVE}{_LIVE_PAGE if signature.paging else ''}",
         "parameters": kept + _refs("LastEventId"),
-        "responses": {**shown["responses"], "200": answer},
+        "responses": {**shown["responses"], "200": answer, **_errors((429,))},
     }
 
 
@@ -179,7 +194,7 @@ def _platform() -> dict[str, Any]:
     }
     paths = {"/v1/commands/{id}": {"get": status}}
     for path, summary in (("/health", "The process runs."), ("/ready", "Kafka and Postgres answer.")):
-        answers = {"200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}}
+        answers = {"200": {"description": summary, "content": {"application/json": {"schema": _ANY}}}}
         get: dict[str, Any] = {
             "operationId": path[1:],
             "tags": ["platform"],
@@ -215,10 +230,11 @@ def _problems(status: int) -> dict[str, Any]:
         for code, title in codes.items()
     }  # fmt: skip
     content = {"schema": {"$ref": REF.format(model="Problem")}, "examples": examples}
-    return {
+    told = {
         "description": " / ".join(f"`{code}`: {title}" for code, title in codes.items()),
         "content": {MEDIA_TYPE: content},
     }
+    return told | ({"headers": _RETRY} if status in (409, 429, 503) else {})
 
 
 def _version() -> str:
@@ -238,11 +254,18 @@ def _parameter(
     return {"name": name, "in": where, "required": required, "schema": schema, "description": description}
 
 
+_ANY = {"type": "object", "additionalProperties": True}
+_RETRY = {
+    "Retry-After": {
+        "schema": {"type": "integer"},
+        "description": "Seconds after which the same may be answered differently.",
+    }
+}
 _PARAMETERS = {
     "Prefer": _parameter("Prefer", "header", _string(examples=["wait=5"]), f"`wait=N`: answer with the result if it comes within N seconds, at most {MAX_WAIT}."),
     "IdempotencyKey": _parameter("Idempotency-Key", "header", _string(minLength=1, maxLength=200), "Makes a repeat of this request safe for 48 hours."),
     "TraceParent": _parameter("traceparent", "header", _string(), "W3C trace context; passed on through Kafka."),
-    "After": _parameter("after", "query", _string(), "Token of a command of this domain that the answer must include."),
+    "After": _parameter("after", "query", _string(), f"Token of a command of this domain that the answer must include; several, at most {MAX_TOKENS}, with commas between them."),
     "LastEventId": _parameter("Last-Event-ID", "header", _string(), "Id of the last event that was received; EventSource sends it by itself."),
     "Cursor": _parameter("cursor", "query", _string(), "`next` of the part before."),
     "Limit": _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "Items in one part."),
@@ -275,7 +298,7 @@ _SCHEMAS: dict[str, Any] = {
             "domain": _string(),
             "status": _string(enum=["pending", "accepted", "rejected", "parked"]),
             "code": {"type": ["string", "null"], "description": "Why it was rejected or parked."},
-            "details": {"type": "object"},
+            "details": _ANY,
             "events": {"type": "array", "items": _EVENT},
             "token": {"type": ["string", "null"]},
         },
@@ -297,7 +320,14 @@ _SCHEMAS: dict[str, Any] = {
                     "required": ["field", "code", "message"],
                     "properties": {"field": _string(), "code": _string(), "message": _string()},
                 },
+                "description": "Each wrong field, where the request is `invalid`.",
             },
+            "command_id": _string(format="uuid", description="The command that was refused, or of which nobody knows."),
+            "status_url": _string(format="uri-reference"),
+            "domain": _string(description="This and what follows: of a command that its rule refused."),
+            "details": {**_ANY, "description": "What the rule says beyond its code."},
+            "events": {"type": "array", "items": _EVENT},
+            "token": {"type": ["string", "null"]},
         },
     },
 }  # fmt: skip

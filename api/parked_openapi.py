@@ -132,7 +132,7 @@ SCHEMAS: dict[str, Any] = {
         **_LINE_SCHEMA, "error": {"type": "string", "description": "Words, or a traceback."}, "next": {"type": "string", "description": "What to do."},
         "behind": {**_MAYBE, "description": "The place of the record that it waits behind."}, "key_base64": _MAYBE, "value_base64": _MAYBE,
         "headers": {"type": "array", "items": _object({"name": _TEXT, "value": _TEXT, "value_base64": _TEXT})},
-        "envelope": {"type": ["object", "null"], "description": "What it says, where that can be decoded."},
+        "envelope": {"type": ["object", "null"], "additionalProperties": True, "description": "What it says, where that can be decoded."},
         "history": {"type": "array", "items": {"$ref": f"{_REF}ParkedRequest"}},
     }),
     "ParkedRequest": _object({

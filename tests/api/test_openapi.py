@@ -1,6 +1,7 @@
 """OpenAPI 3.1: valid, complete, and true of what is served."""
 
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
@@ -57,6 +58,37 @@ async def test_every_route_is_told_with_words_errors_and_security(edge: Caller) 
 
 def _codes(response: dict[str, Any]) -> set[str]:
     return set(response["content"]["application/problem+json"]["examples"])
+
+
+async def test_types_can_be_made_of_it(edge: Caller) -> None:
+    """Answers always have what they always have; bodies need what has no default; no object is told to be empty."""
+    spec = await _spec(edge)
+    schemas = spec["components"]["schemas"]
+
+    assert set(schemas["Balance"]["required"]) == set(schemas["Balance"]["properties"])
+    assert set(schemas["Page_Sample_"]["required"]) == {"items", "next"}
+    assert schemas["AwardPoints"]["required"] == ["user_id", "amount"]
+    empty = [name for name, schema in _objects(spec, "#") if not {"properties", "additionalProperties"} & schema.keys()]
+    assert empty == []
+    names = [op["operationId"] for item in spec["paths"].values() for op in item.values()]
+    assert len(set(names)) == len(names)
+    live = [op for path, item in spec["paths"].items() if path.endswith("/live") for op in item.values()]
+    assert live
+    assert all("429" in op["responses"] for op in live)
+
+
+def _objects(part: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema of an object."""
+    if isinstance(part, dict):
+        kinds = part.get("type", ())
+        if "object" in ([kinds] if isinstance(kinds, str) else kinds):
+            yield name, part
+        for key, value in part.items():
+            if key != "examples":
+                yield from _objects(value, f"{name}/{key}")
+    elif isinstance(part, list):
+        for number, value in enumerate(part):
+            yield from _objects(value, f"{name}/{number}")
 
 
 async def test_every_example_is_accepted(edge: Caller) -> None:
