@@ -14,7 +14,7 @@ from api import openapi
 from api.views import Signature
 from caravan import __version__
 from caravan.contracts import asyncapi, examples, schemas
-from caravan.contracts.catalogue import catalogue, path_of
+from caravan.contracts.catalogue import FORMAT, catalogue, path_of
 from caravan.contracts.flow import Domain
 from caravan.errors import Problem
 
@@ -29,16 +29,10 @@ class Unreadable(Problem):
 
 def documents(domains: Sequence[Domain], before: Documents | None = None) -> dict[str, Any]:
     """All documents for these domains; of `before`, an earlier export, the schemas of older versions are kept."""
+    domains = sorted(domains, key=lambda domain: domain.topic.domain)
     found = {path: schema for domain in domains for path, schema in _schemas(domain)}
     told = catalogue(domains, before or ())
-    older = {
-        path
-        for domain in told["domains"].values()
-        for side in ("commands", "events")
-        for kind in domain[side].values()
-        for path in kind["schemas"].values()
-    }
-    found |= {path: (before or {})[path] for path in older - set(found)}
+    found |= {path: (before or {})[path] for path in sorted(_named(told) - set(found))}
     return {
         CONTRACTS: told,
         ASYNCAPI: asyncapi.document(told, found, __version__),
@@ -81,16 +75,41 @@ def text(document: Any) -> str:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The documents in a folder, none where there are none; raises Unreadable."""
+    """The documents in a folder, none where there are none; raises Unreadable for what is damaged or of another format."""
     found = {}
     for file in sorted(folder.rglob("*.json")):
         try:
             found[file.relative_to(folder).as_posix()] = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise Unreadable(
-                f"{file} cannot be read ({error}); take the committed one back, or delete it and export again"
-            ) from error
+            raise Unreadable(f"{file} cannot be read ({error}); {_MEND}") from error
+    if CONTRACTS in found:
+        _demand_whole(folder, found)
     return found
+
+
+_MEND = "take the committed one back, or delete the folder and export again"
+
+
+def _demand_whole(folder: Path, found: Documents) -> None:
+    told = found[CONTRACTS]
+    if told.get("format") != FORMAT:
+        raise Unreadable(
+            f"{folder / CONTRACTS} is of format {told.get('format')} and this code reads {FORMAT}; {_MEND}"
+        )
+    wanted = {ASYNCAPI, OPENAPI, *_named(told)}
+    if missing := sorted(wanted - found.keys()):
+        raise Unreadable(f"{folder / missing[0]} is missing; {_MEND}")
+
+
+def _named(told: Mapping[str, Any]) -> set[str]:
+    """The schemas that a catalogue names."""
+    return {
+        path
+        for domain in told["domains"].values()
+        for side in ("commands", "events")
+        for kind in domain[side].values()
+        for path in kind["schemas"].values()
+    }
 
 
 def write(folder: Path, found: Documents) -> list[str]:

@@ -96,7 +96,10 @@ def _now(before: Documents) -> tuple[Documents, list[Judged]]:
     now = documents(domains, before)
     if CONTRACTS not in before:
         return now, []
-    return now, sorted([*verdicts(before, now), *unread(domains, before)], key=_worst)
+    found = verdicts(before, now)
+    broken = {one.where for one in found if one.level == BROKEN}
+    found += [one for one in unread(domains, before) if one.where not in broken]  # else it says the same once more
+    return now, sorted(found, key=_worst)
 
 
 def _missing(error: ModuleNotFoundError, before: Documents) -> Exception:

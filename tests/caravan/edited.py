@@ -1,5 +1,6 @@
 """Shipped domains with planted edits: their real source with a change here and there, made into modules that nothing else sees."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from caravan.contracts.catalogue import discovered
-from caravan.contracts.documents import CONTRACTS, documents
+from caravan.contracts.documents import CONTRACTS, Documents, documents, write
 from caravan.contracts.flow import Domain
 from streams.contract import Topic
 from tests.caravan.conftest import ROOT
@@ -78,12 +79,11 @@ class Shipped:
         return domain
 
 
-def checkout(folder: Path, edits: Mapping[str, Sequence[Edit]]) -> Path:
-    """A copy of the packages and the export that a contract's check needs, with edits in its files."""
-    import shutil
-
-    for package in ("caravan", "api", "agents", "sinks", "topics", "streams", "docs/contracts"):
+def checkout(folder: Path, exported: Documents, edits: Mapping[str, Sequence[Edit]]) -> Path:
+    """A copy of the code and an export as `caravan contracts check` needs them, with edits in its files."""
+    for package in ("caravan", "api", "agents", "sinks", "topics", "streams"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    write(folder / "docs" / "contracts", exported)
     for path, changes in edits.items():
         file = folder / path
         file.write_text(planted(file.read_text("utf-8"), changes), "utf-8")
