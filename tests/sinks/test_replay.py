@@ -210,10 +210,10 @@ async def test_one_replays_a_domain_at_a_time(beside: Beside, admin: Any, settin
 
 
 async def both(db: Any) -> tuple[str, str]:
-    """A view of two queries, with some time between."""
-    entry = await db.fetchval("SELECT note FROM entries")
+    """A view of two queries, with some time between, in another order than the tables are locked for an exchange."""
+    account = await db.fetchval("SELECT account FROM totals")
     await db.fetchval("SELECT pg_sleep(0.02)")
-    return entry, await db.fetchval("SELECT account FROM totals")
+    return account, await db.fetchval("SELECT note FROM entries")
 
 
 @asynccontextmanager
