@@ -178,6 +178,7 @@ class Feeds:
         self._store = store
         self._all: dict[str, tuple[Feed, ExitStack]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._stands: dict[str, object] = {}  # of domains, when they were looked at last
 
     @contextmanager
     def feed(self, question: Question) -> Iterator[Feed]:
@@ -193,6 +194,7 @@ class Feeds:
 
     def _made(self, question: Question) -> tuple[Feed, ExitStack]:
         feed, held = Feed(self, question), ExitStack()
+        feed.stands = self._stands.get(question.domain)  # its first read comes after that
         about = (question.domain, question.partitions, feed.told)
         held.enter_context(self._store.moves.listening(*about, key=question.key))
         self._all[question.name] = feed, held
@@ -222,6 +224,7 @@ class Feeds:
                 except Exception as error:  # noqa: BLE001 - there will be another look
                     log.debug("no look at %s: %s", domain, error)
                 else:
+                    self._stands[domain] = stands
                     self._ask_some([feed for feed, _ in self._all.values() if feed.question.domain == domain], stands)
 
     def _ask_some(self, feeds: Sequence[Feed], stands: object) -> None:

@@ -11,6 +11,7 @@ from streams.kafka import Kafka
 from streams.settings import Settings
 from tests.api.caller import Caller, running
 from tests.api.lab import LAB, SCHEMA, SERVED
+from tests.api.writer import Writer, writing
 
 SERVES = [*discovered(), SERVED]
 
@@ -39,3 +40,10 @@ async def edge(prepared: Settings) -> AsyncIterator[Caller]:
     async with running(create_app(prepared, SERVES), prepared) as caller:
         await caller.until("/ready", 200)
         yield caller
+
+
+@pytest.fixture
+async def writer(prepared: Settings) -> AsyncIterator[Writer]:
+    """One that writes u1's balance."""
+    async with writing(prepared) as one:
+        yield one

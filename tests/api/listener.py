@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import orjson
 
+from api.frame import DROP
 from tests.api.caller import Caller
 
 
@@ -24,7 +25,7 @@ def parsed(block: str) -> Event | None:
     fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
     if "data" not in fields:
         return None
-    return Event(fields.get("event", "message"), fields["id"], orjson.loads(fields["data"]))
+    return Event(fields.get("event", "message"), fields.get("id", ""), orjson.loads(fields["data"]))
 
 
 class Listener:
@@ -37,12 +38,21 @@ class Listener:
         self.text = ""
         self.heard = ""
         self.over = False
+        self.dropped = ""
+        self.reads = asyncio.Event()
+        self.reads.set()
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
         self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
 
     async def send(self, message: Any) -> None:
-        """Take a message of the application."""
+        """Take a message of the application, once we read."""
+        await self.reads.wait()
         self._incoming.put_nowait(message)
+
+    def drop(self, last: bytes, why: str) -> None:
+        """End as a server does whose client takes nothing."""
+        self.dropped = why
+        self._incoming.put_nowait({"body": last})
 
     async def receive(self) -> Any:
         """Give the application a message of the client."""
@@ -72,11 +82,13 @@ class Listener:
     async def block(self) -> str:
         """The next part of the stream, whatever it is."""
         while "\n\n" not in self.text:
+            if self.over:
+                raise EOFError
             message = await self._incoming.get()
             self.text += message["body"].decode()
             self.heard += message["body"].decode()
-            if not message.get("more_body"):
-                self.over = True
+            self.over = not message.get("more_body")
+            if self.over and "\n\n" not in self.text:
                 raise EOFError
         block, _, self.text = self.text.partition("\n\n")
         return block
@@ -98,6 +110,7 @@ async def listening(
     """A stream of the edge in this process; the client leaves at the end."""
     path, _, query = url.partition("?")
     sent = {**caller.headers(who), **(headers or {})}
+    listener = Listener()
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -111,8 +124,8 @@ async def listening(
         "headers": [(name.lower().encode(), value.encode()) for name, value in sent.items()],
         "server": ("edge", 80),
         "client": ("127.0.0.1", 1),
+        "extensions": {DROP: listener.drop},
     }
-    listener = Listener()
     assert caller.app is not None
     serving = asyncio.create_task(caller.app(scope, listener.receive, listener.send))
     try:

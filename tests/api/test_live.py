@@ -3,12 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
-import asyncpg
 import msgspec
 import pytest
 
@@ -17,78 +14,17 @@ from api.edge import Edge
 from api.live import AWAY
 from api.tokens import Tokens
 from api.views import View
-from sinks.postgres.migrations import connect
-from sinks.postgres.moves import message
 from sinks.postgres.reader import Reader
-from streams.partitioner import partition_of
 from streams.personal import blinded
 from streams.settings import Settings
 from tests.api.caller import Caller, token
 from tests.api.listener import Event, Listener, listening
 from tests.api.proxy import wire
 from tests.api.test_outage import _behind
+from tests.api.writer import PLACE, Writer
 
 VIEW = "/v1/points/balance/u1"
 URL = f"{VIEW}/live"
-PLACE = partition_of(b"u1", 4)
-PUT = (
-    "INSERT INTO balance (user_id, available, held) VALUES ('u1', $1, 0) "
-    "ON CONFLICT (user_id) DO UPDATE SET available = excluded.available"
-)
-MOVE = (
-    "INSERT INTO offsets (agent, topic, partition, next) VALUES ('points', 'points.commands', $1, $2) "
-    "ON CONFLICT (agent, topic, partition) DO UPDATE SET next = excluded.next"
-)
-
-
-class Writer:
-    """Commits states as a worker does: rows and position in one transaction, then NOTIFY."""
-
-    def __init__(self, connection: asyncpg.Connection, namespace: str) -> None:
-        """Write through `connection`."""
-        self._connection, self._channel = connection, f"{namespace}caravan"
-
-    async def put(self, available: int, position: int | None = None, *, told: bool = True) -> None:
-        """u1 has so much; the position is then as high unless it is given."""
-        async with self._connection.transaction():
-            await self._connection.execute(PUT, available)
-            await self._connection.execute(MOVE, PLACE, available if position is None else position)
-        if told:
-            await self.tell(available if position is None else position)
-
-    async def tell(self, position: int) -> None:
-        """NOTIFY."""
-        await self._connection.execute("SELECT pg_notify($1, $2)", self._channel, f"points:points:{PLACE}:{position}")
-
-    async def others(self, position: int) -> None:
-        """A commit on the partition that does not concern u1, and says so."""
-        await self._connection.execute(MOVE, PLACE, position)
-        told = message(("points", "points", PLACE), position, ["u2"])
-        await self._connection.execute("SELECT pg_notify($1, $2)", self._channel, told)
-
-    async def delete(self, position: int) -> None:
-        """u1 has no balance any more."""
-        async with self._connection.transaction():
-            await self._connection.execute("DELETE FROM balance")
-            await self._connection.execute(MOVE, PLACE, position)
-        await self.tell(position)
-
-
-@asynccontextmanager
-async def _writing(settings: Settings) -> AsyncIterator[Writer]:
-    connection = await connect(settings.postgres)
-    try:
-        await connection.execute(f'SET search_path = "{settings.namespace}points"')
-        yield Writer(connection, settings.namespace)
-    finally:
-        await connection.close()
-
-
-@pytest.fixture
-async def writer(prepared: Settings) -> AsyncIterator[Writer]:
-    """One that writes u1's balance."""
-    async with _writing(prepared) as one:
-        yield one
 
 
 def _inside(edge: Caller) -> Edge:
