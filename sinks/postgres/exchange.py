@@ -1,7 +1,8 @@
 """Two schemas of a domain exchange tables in one transaction, beside readers and writers; doing it again is the way back.
 
 Nobody can wait in a circle with it. Whoever tidies up the tables is waited for first, since that disturbs neither readers nor writers. Then the positions are held, so that no
-batch is under way. What is left is a reader that has read one of the tables and wants another; so the locks that keep readers out are given back after a moment and taken again.
+batch is under way; then those views are let finish that ask more than once, and new ones wait before they have read anything (`sinks.postgres.reader`). What is left are single queries over
+several tables: the locks that keep them out are given back after a moment and taken again.
 """
 
 import asyncio
@@ -14,10 +15,12 @@ from sinks.postgres.audit import away
 from sinks.postgres.migrations import connect
 from sinks.postgres.moves import message
 from sinks.postgres.names import literal, quoted
+from sinks.postgres.reader import GATE
 from sinks.postgres.replay import HOLD_MS, Beside, Known, NotHeld, Stands, _stands, written
 from streams.errors import CaravanError
 
 TIDY_MS = 10_000  # how long autovacuum may take to give way, which it does when it is waited for
+VIEWS_MS = 300  # how long views that have begun may take to end
 READERS_MS = 100  # how long readers may be waited for while others wait behind
 GAP_S = 0.05  # in which readers go on
 TRIES = 5
@@ -101,6 +104,8 @@ async def _exchange(
         stands = await _stands(connection, beside.live, what.agents)
         if not await reached(stands):
             raise NotHeld("the replay is not where the live tables are yet")
+        gate = GATE.format(schema=literal(beside.live))
+        await connection.execute(f"SET LOCAL lock_timeout = {VIEWS_MS}; SELECT pg_advisory_xact_lock({gate})")
         await _keep_readers_out(connection, [*live.values(), *shadow.values()])
         await connection.execute(_moves(beside, what, live, shadow, aside))
         await connection.execute(f"RESET ROLE; {written(beside.shadow, told)}; DROP SCHEMA {aside}")

@@ -1,11 +1,17 @@
 """Reading in the schema of one domain: what views are given as `db`, and what the edge asks of the core's tables."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
+from sinks.postgres.faults import DRIVER
+
+GATE = "hashtextextended({schema}, 2)"
+"""The advisory lock that readers share who ask more than once, and that an exchange takes for itself."""
+_BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock_shared({GATE.format(schema='current_schema()')})"
 _SEVERAL: set[Callable[..., Any]] = set()
 """The views that were seen to ask more than once."""
 
@@ -52,8 +58,8 @@ class Reader:
     async def view(self, function: Callable[..., Awaitable[Any]], given: Mapping[str, Any]) -> Any:
         """What a view finds, all of it in the same tables: while a replay exchanges them, one that asks more than once does so in a transaction.
 
-        What it has read first cannot be exchanged before it ends then. That costs two round trips, which whoever asks once is spared; a view that is not known yet is
-        begun anew at its second question.
+        What it has read first cannot be exchanged before it ends then, and it begins when no exchange is about to. That costs two round trips, which whoever asks once
+        is spared; a view that is not known yet is begun anew at its second question.
         """
         if function not in _SEVERAL:
             self._left = 1
@@ -64,11 +70,27 @@ class Reader:
             finally:
                 self._left = None
         try:
-            async with self._connection.transaction():
+            async with self._unexchanged():
                 return await function(self, **given)
         except asyncpg.InvalidCachedStatementError:  # migrated since it was prepared; that is forgotten now
-            async with self._connection.transaction():
+            async with self._unexchanged():
                 return await function(self, **given)
+
+    @asynccontextmanager
+    async def _unexchanged(self) -> AsyncIterator[None]:
+        """A transaction in which no table of the schema is exchanged. Who waits for an exchange holds nothing that it wants."""
+        try:
+            await self._connection.execute(_BEGIN)
+            yield
+        except Exception:
+            if not self._connection.is_closed():
+                with suppress(*DRIVER):
+                    await self._connection.execute("ROLLBACK")
+            raise
+        except BaseException:  # given up in the middle of an answer
+            self._connection.terminate()
+            raise
+        await self._connection.execute("COMMIT")
 
     def _asks(self) -> None:
         if self._left is not None:
