@@ -129,6 +129,7 @@ def _command(contract: type[Command], schema: Any) -> dict[str, Any]:
         },
         "security": _security(contract.roles),
         "x-roles": list(contract.roles),
+        "x-key": contract.key_field,
         "x-after": list(contract.after),
     } | ({"deprecated": True} if contract.retired else {})  # fmt: skip
 
