@@ -6,23 +6,33 @@ that was there before a first look has its causes before a second one; and an ef
 So only events between two looks are in question, and ends move on, as far as needed, until every one of them has its causes.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
 from streams.client.asked import Asked, broker, wanted
 from streams.client.places import Cut
 from streams.reading import Place, Reader
-from streams.settings import Settings
 
 
 class Link(msgspec.Struct):
     """What ties events of a chain together."""
 
     correlation_id: str
-    command_id: str
     hops: int = 0
+
+
+class Ends(Protocol):
+    """What is asked of a reader."""
+
+    async def ends(self, places: Collection[Place]) -> dict[Place, int]:
+        """The offset that the next record of each will get."""
+        ...
+
+    def batches(self, place: Place, start: int, end: int) -> AsyncIterator[list[Any]]:
+        """The records of a partition from an offset up to another."""
+        ...
 
 
 _decode = msgspec.json.Decoder(Link).decode
@@ -35,25 +45,25 @@ async def cut(*asked: Asked, kafka: str | None = None, namespace: str | None = N
 
     The events of one command are inside together. To be given as `until=`, and kept as text. Raises CaravanError while Kafka is away.
     """
-    return await _cut(broker(kafka, namespace, ()), list(wanted(asked)))
+    async with Reader(broker(kafka, namespace, ()), wait_ms=20) as reader:
+        return await consistent(reader, await reader.places(list(wanted(asked))))
 
 
-async def _cut(settings: Settings, topics: list[str]) -> Cut:
-    async with Reader(settings, wait_ms=20) as reader:
-        places = await reader.places(topics)
-        settled = await reader.ends(places)
-        ends = await reader.ends(places)
-        cut, known = dict(ends), dict(settled)
-        links: dict[Place, Links] = {place: [] for place in places}
-        while True:
-            later = await reader.ends(places)
-            for place in places:
-                if known[place] < later[place]:
-                    links[place] += [link async for link in _links(reader, place, known[place], later[place])]
-            known = later
-            if (moved := closed(cut, links)) == cut:
-                return Cut(cut)
-            cut = moved
+async def consistent(reader: Ends, places: Collection[Place]) -> Cut:
+    """A cut of these partitions."""
+    known = await reader.ends(places)  # whoever stands before these has its causes before the next ones
+    cut = await reader.ends(places)
+    links: dict[Place, Links] = {place: [] for place in places}
+    while True:
+        later = await reader.ends(places)  # and whoever stands before the cut has its causes before these
+        for place in places:
+            if known[place] < later[place]:
+                async for records in reader.batches(place, known[place], later[place]):
+                    links[place] += linked(records)
+        known = later
+        if (moved := closed(cut, links)) == cut:
+            return Cut(cut)
+        cut = moved
 
 
 def closed(cut: Mapping[Place, int], links: Mapping[Place, Links]) -> dict[Place, int]:
@@ -81,20 +91,9 @@ def _deepest(cut: Mapping[Place, int], links: Mapping[Place, Links]) -> dict[str
 
 
 def _end(end: int, links: Links, hops: Mapping[str, int]) -> int:
-    """Behind the last cause of what is inside, and behind the other events of its command."""
-    last: str | None = None
-    for offset, link in links:
-        if link.hops < hops.get(link.correlation_id, 0):
-            last, end = link.command_id, max(end, offset + 1)
-        elif link.command_id == last and offset == end:
-            end = offset + 1
-    return end
-
-
-async def _links(reader: Reader, place: Place, start: int, end: int) -> Any:
-    async for records in reader.batches(place, start, end):
-        for found in linked(records):
-            yield found
+    """Behind the last cause of what is inside; the other events of its command have the same correlation and hops."""
+    behind = [offset + 1 for offset, link in links if link.hops < hops.get(link.correlation_id, 0)]
+    return max(end, *behind) if behind else end
 
 
 def linked(records: Iterable[Any]) -> Links:
