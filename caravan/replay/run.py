@@ -267,9 +267,7 @@ class Replay:
             async with self.beside.held(self._places) as stands:
                 if not await self._reached(fold, stands):
                     return None
-                moment = Moment(self.beside)
-                await moment.__aenter__()
-                return moment, stands
+                return await Moment.begin(self.beside), stands
 
         return await self._insist(fold, attempt)
 

@@ -42,18 +42,22 @@ class Pair(NamedTuple):
 
 
 class Moment:
-    """Both schemas at one moment. Use it with `async with` while the domain's positions are held; from then on they need not be."""
+    """Both schemas at one moment: `begin` it while the domain's positions are held, from then on they need not be. Use it with `async with`."""
 
-    def __init__(self, beside: Beside) -> None:
-        """Connects to nothing yet."""
-        self._beside = beside
-        self._connection: Any = None
+    def __init__(self, beside: Beside, connection: Any) -> None:
+        """Call `begin`."""
+        self._beside, self._connection = beside, connection
+
+    @classmethod
+    async def begin(cls, beside: Beside) -> Self:
+        """It is now."""
+        connection = await connect(beside.dsn)
+        with away():
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL jit = off; SELECT 1")
+        return cls(beside, connection)
 
     async def __aenter__(self) -> Self:
-        """Take the moment."""
-        self._connection = await connect(self._beside.dsn)
-        with away():
-            await self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL jit = off; SELECT 1")
+        """It is that of `begin`."""
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -7,16 +7,18 @@ several tables: the locks that keep them out are given back after a moment and t
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import asyncpg
 
 from sinks.postgres.audit import away
+from sinks.postgres.faults import DRIVER
 from sinks.postgres.migrations import connect
 from sinks.postgres.moves import message
 from sinks.postgres.names import literal, quoted
 from sinks.postgres.reader import GATE
-from sinks.postgres.replay import HOLD_MS, Beside, Known, NotHeld, Stands, _stands, written
+from sinks.postgres.replay import HOLD_MS, IDLE_MS, Beside, Known, NotHeld, Stands, _stands, written
 from streams.errors import CaravanError
 
 TIDY_MS = 10_000  # how long autovacuum may take to give way, which it does when it is waited for
@@ -24,6 +26,7 @@ VIEWS_MS = 300  # how long views that have begun may take to end
 READERS_MS = 100  # how long readers may be waited for while others wait behind
 GAP_S = 0.05  # in which readers go on
 TRIES = 5
+CLOSE_S = 3.0
 
 _TIED = """
 SELECT format('column %s of %s has the type %s of the schema', a.attname, c.relname, t.typname) FROM pg_attribute a
@@ -70,7 +73,8 @@ async def exchange(beside: Beside, what: Exchange, reached: Callable[[Stands], A
     except CaravanError as error:
         raise _in_the_way(error) from error
     finally:
-        connection.terminate()
+        with suppress(TimeoutError, *DRIVER):
+            await connection.close(timeout=CLOSE_S)
 
 
 def _in_the_way(error: CaravanError) -> CaravanError:
@@ -94,7 +98,9 @@ async def _exchange(
     async with connection.transaction():
         await connection.execute(f"CREATE SCHEMA {aside} AUTHORIZATION {role}; SET LOCAL ROLE {role}")
         live, shadow = [await _there(connection, schema, what.tables) for schema in (beside.live, beside.shadow)]
-        await connection.execute(f"SET LOCAL lock_timeout = {TIDY_MS}")
+        await connection.execute(
+            f"SET LOCAL lock_timeout = {TIDY_MS}; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"
+        )
         await _lock(connection, [*live.values(), *shadow.values()], "SHARE UPDATE EXCLUSIVE")
         await _demand_free(connection, live)
         await _demand_free(connection, shadow)

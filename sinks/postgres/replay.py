@@ -16,6 +16,7 @@ from streams.errors import CaravanError
 
 STATE, TIMERS = "state", "timers"
 HOLD_MS = 1000  # how long the positions of a domain may take to be held
+IDLE_MS = 2000  # how long they may be held by a process that does nothing, as a frozen one
 _TABLE = "caravan_replay"  # in the schema beside; a domain has no view of this name
 _CLOSE_S = 3.0
 
@@ -182,7 +183,9 @@ class Beside:
         connection = await connect(self.dsn)
         try:
             with away():
-                await connection.execute(f"BEGIN; SET LOCAL lock_timeout = {HOLD_MS}")
+                await connection.execute(
+                    f"BEGIN; SET LOCAL lock_timeout = {HOLD_MS}; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"
+                )
                 try:
                     await connection.execute(f"LOCK TABLE {self._named(self.live, 'offsets')} IN EXCLUSIVE MODE")
                 except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as busy:

@@ -43,7 +43,7 @@ async def rows(admin: Any, schema: str, table: str) -> list[tuple[Any, ...]]:
 
 async def pairs(beside: Beside, table: Compared) -> list[Pair]:
     """All rows that differ."""
-    async with Moment(beside) as moment:
+    async with await Moment.begin(beside) as moment:
         counts = await moment.counts(table)
         return [pair async for pair in moment.pairs(table, counts.ranges)]
 
@@ -58,7 +58,7 @@ async def test_rows_that_differ_are_found_by_their_keys(beside: Beside, admin: A
     many = [(f"a{n}", n) for n in range(300)]
     await put(admin, beside.shadow, "totals", *many, ("changed", 1), ("missing", 2))
     await put(admin, beside.live, "totals", *many, ("changed", 5), ("extra", 3))
-    async with Moment(beside) as moment:
+    async with await Moment.begin(beside) as moment:
         await put(admin, beside.live, "totals", ("later", 1))
         counts = await moment.counts(TOTALS)
     await admin.execute(f"DELETE FROM \"{beside.live}\".totals WHERE account = 'later'")
