@@ -14,6 +14,8 @@ from starlette.responses import Response
 
 from api.auth import Authenticator
 from api.commands import Issue
+from api.contracts import Documents
+from api.contracts import add_to as show_contracts
 from api.docs import page
 from api.edge import Edge
 from api.ending import told
@@ -58,8 +60,11 @@ def create() -> FastAPI:
     return create_app(Settings.from_env())
 
 
-def create_app(settings: Settings, served: Sequence[Served] | None = None) -> FastAPI:
-    """The edge for these domains (default: all); raises SettingsError and ContractError. It connects when it is started."""
+def create_app(settings: Settings, served: Sequence[Served] | None = None, shown: Documents | None = None) -> FastAPI:
+    """The edge for these domains (default: all), which shows these documents of the contracts (default: none).
+
+    Raises SettingsError and ContractError. It connects when it is started.
+    """
     domains = discovered() if served is None else served
     edge = _edge(settings)
     catalogue = Catalogue(
@@ -75,6 +80,8 @@ def create_app(settings: Settings, served: Sequence[Served] | None = None) -> Fa
         if module := discover.routes(domain.topic.domain):
             app.include_router(module.router, prefix=f"/v1/{domain.topic.domain}")
     _documented(app, catalogue)
+    if shown is not None:
+        show_contracts(app, shown)
     app.add_route("/health", edge.health.health)
     app.add_route("/ready", edge.health.ready)
     _guarded(app)

@@ -80,11 +80,12 @@ def api(folder: Path, host: str, port: int) -> None:
     from api.app import create_app
     from api.guard import Guard, Limits, affordable
     from caravan import profile
+    from caravan.contracts.terminal import shown
     from caravan.instance import claim_port
 
     ours = settings(folder)
     asyncio.run(profile.demand(ours))
-    edge = create_app(ours)
+    edge = create_app(ours, shown=shown())
     claim_port(host, port, "the edge", "choose another with --port")
     guard = Guard(Limits())
     guard.most = affordable(guard.limits)

@@ -1,6 +1,7 @@
 """`caravan contracts export` and `caravan contracts check`."""
 
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from caravan.contracts.judged import BROKEN, CARE, FINE, Judged
 from caravan.contracts.verdicts import gone, unread, verdicts
 from caravan.errors import Problem
 from streams.errors import ContractError
+
+log = logging.getLogger(__name__)
 
 STYLES = {BROKEN: "bold red", CARE: "yellow", FINE: "green"}
 WIDTH = 160  # columns where nobody looks at a terminal
@@ -79,6 +82,19 @@ def check(folder: Path | None, *, as_json: bool) -> None:
         print(
             f"{len(now[CONTRACTS]['domains'])} domains, {len(now)} documents: the contracts are as they were exported"
         )
+
+
+def shown() -> Documents | None:
+    """The documents that the edge shows, with those of older versions where the export is at hand; None where the code does not give any.
+
+    An edge serves commands and views whatever an agent's module has wrong: its workers say so.
+    """
+    try:
+        place = committed()
+        return documents(discovered(), read(place) if place.is_dir() else {})
+    except Exception:
+        log.exception("the contracts are not shown: /contracts, /asyncapi.json and /schemas answer 404")
+        return None
 
 
 def _these(stale: Sequence[str]) -> str:
