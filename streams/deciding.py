@@ -184,9 +184,7 @@ class Deciding:
         last = await last_event(self._log, self._told, topic, partition)
         number = last.number if last else 0
         if last is not None and last.source.offset >= claim.next:
-            await (
-                self._look_back()
-            )  # a takeover that was broken off; nothing new is done before the commands that it has told
+            await self._look_back()  # a takeover was broken off before its commands were read again
         if number > claim.number:
             if claim.number == 0 and not self._from_nothing:
                 raise Stop(

@@ -240,6 +240,25 @@ def test_what_was_under_way_is_looked_up_or_parked_and_the_operator_decides() ->
         assert sorted(kit.posts["plain"].done.values()) == [1, 1, 2]
 
 
+def test_a_result_that_was_not_decided_yet_is_decided_first() -> None:
+    """The effect has told what came of its calls, and Postgres is lost before its domain took it up."""
+    with pytest.MonkeyPatch.context() as patch, Losing(decider(), outward("plain")) as kit:
+        patch.setattr(broker, "DELIVERY", 1)
+        patch.setattr(loop, "STOPPED_S", 0.0001)  # the effect looks again long before all is read
+        for _ in range(40):
+            kit.send(Add(account=ACCOUNTS[0], amount=1, how="deny"))
+        kit.send(Add(account=ACCOUNTS[0], amount=2, how="many"))
+        ends = {at: end - 2 for at, end in kit.ends().items() if at[1] == 0}
+        (((topic, partition), end),) = ends.items()
+        kit.broker.drop(topic, partition, range(end, end + 2))
+        assert [event.amount for event in kit.events() if isinstance(event, Added)] == [1, 1]
+        kit.lose()
+
+        assert kit.uncertain() == []
+        assert sorted(kit.posts["plain"].done.values()) == [1, 1]
+        assert [row[2] for row in kit.rows("entries")] == [1, 1, -1, -1]
+
+
 def test_an_effect_that_leaves_no_result_calls_nobody_again() -> None:
     """What began with the first event waits for operators, all of it; what began with the next one goes on behind what there is."""
     silent = [outward("plain", result=None), outward("repeated", result=None), outward("asked", result=None)]
