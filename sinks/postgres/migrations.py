@@ -13,6 +13,7 @@ from streams import discover
 from streams.errors import CaravanError
 
 EDGE = "edge"  # the edge's own schema and role
+KEYS = "edge_keys"  # role that may read the keys of personal data, to be granted to analysts
 DAYS_AHEAD = 3  # partitions of the inbox that are made in advance
 _LOCK = 0x0CA2A7A2  # advisory lock: one migrator at a time
 
@@ -98,7 +99,15 @@ async def _make_partition(connection: Any, schema: str, name: str, low: str, hig
 async def _migrate_edge(connection: Any, namespace: str) -> list[str]:
     schema = schema_of(namespace, EDGE)
     await _make_schema(connection, schema, schema)
-    return await _apply(connection, schema, schema, EDGE, _core(EDGE))
+    applied = await _apply(connection, schema, schema, EDGE, _core(EDGE))
+    readers = schema_of(namespace, KEYS)
+    if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", readers):
+        await connection.execute(f"CREATE ROLE {quoted(readers)} NOLOGIN")
+    await connection.execute(
+        f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(readers)}; "
+        f"GRANT SELECT ON {quoted(schema)}.readable_keys TO {quoted(readers)}"
+    )
+    return applied
 
 
 async def _make_schema(connection: Any, role: str, schema: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from sinks.postgres.migrations import EDGE, connect
+from sinks.postgres.migrations import EDGE, KEYS, connect
 from sinks.postgres.names import quoted, schema_of
 from streams.errors import CaravanError
 
@@ -40,7 +40,7 @@ async def drop(dsn: str, namespace: str, domains: Collection[str]) -> list[str]:
         async with connection.transaction():
             for schema in there:
                 await connection.execute(f"DROP SCHEMA {quoted(schema)} CASCADE")
-            for role in (schema_of(namespace, name) for name in (*domains, EDGE)):
+            for role in (schema_of(namespace, name) for name in (*domains, EDGE, KEYS)):
                 if await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
                     await connection.execute(f"DROP OWNED BY {quoted(role)}; DROP ROLE {quoted(role)}")
         return there
