@@ -86,6 +86,7 @@ async def follow(edges: Edges, user: str, end: int, dice: random.Random) -> list
 @pytest.mark.full
 @pytest.mark.timeout(600)
 @pytest.mark.scenario("S16")
+@pytest.mark.req("SR118")
 async def test_whoever_comes_back_to_any_edge_misses_nothing_and_sees_nothing_again(
     ground: Ground, tmp_path: Path, figures: Figures
 ) -> None:
@@ -159,28 +160,49 @@ async def test_open_streams_outlive_kafka_and_postgres(ground: Ground, tmp_path:
 async def test_who_reads_no_events_is_dropped_and_others_are_not(
     ground: Ground, tmp_path: Path, figures: Figures
 ) -> None:
-    """What is kept for it is bounded by the connection's buffers; then its place is free."""
+    """What is kept for it is bounded by the connection's buffers. Should it read on, it finds the reason at their end."""
     await ground.worker()
     async with edges_of(ground, tmp_path) as edges:
         edge = await edges.start()
         for _ in range(60):
             await edge.award("u1")
-        with closing(socket.socket()) as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            deaf.connect(("127.0.0.1", edge.port))
-            bearer = edge.by("u1")["Authorization"]
-            deaf.sendall(
-                f"GET /v1/points/statement/u1/live?limit=50 HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer}\r\n\r\n".encode()
-            )
-            await until(lambda: connected(edge, deaf), "the edge has taken it")
+        with closing(deaf(edge)) as late, closing(deaf(edge)) as never:
+            await until(lambda: connected(edge, never), "the edge has taken both")
             async with watching(edge, "u1") as stream:
                 number = 60
                 async with asyncio.timeout(3 * HANG_S):
-                    while await connected(edge, deaf):
+                    while "live view whose client was too slow" not in edge.text:
                         number += 1
                         assert (await edge.award("u1")).status_code == 202
                 await stream.until(number)
-    figures.note(faults=1, commands=number)
+                late.settimeout(HANG_S)
+                heard = await asyncio.to_thread(all_of, late)
+                assert heard.endswith(b'event: dropped\ndata: {"code":"too_slow"}\n\n\r\n0\r\n\r\n')
+                assert (await edge.award("u1")).status_code == 202
+                await stream.until(number + 1)
+                while await connected(edge, never):
+                    assert (await edge.award("u1")).status_code == 202
+    figures.note(faults=2, commands=number)
+
+
+def deaf(edge: EdgeProcess) -> socket.socket:
+    """A client that asks for a statement's stream and reads nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    client.connect(("127.0.0.1", edge.port))
+    bearer = edge.by("u1")["Authorization"]
+    client.sendall(
+        f"GET /v1/points/statement/u1/live?limit=50 HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer}\r\n\r\n".encode()
+    )
+    return client
+
+
+def all_of(client: socket.socket) -> bytes:
+    """What there is to read until the end."""
+    parts = []
+    while part := client.recv(1 << 16):
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def connected(edge: EdgeProcess, client: socket.socket) -> bool:
@@ -192,6 +214,7 @@ async def connected(edge: EdgeProcess, client: socket.socket) -> bool:
 
 @pytest.mark.scenario("S16")
 @pytest.mark.full
+@pytest.mark.req("SR118")
 async def test_an_edge_that_ends_tells_its_streams_to_come_back(ground: Ground, tmp_path: Path) -> None:
     """All of them end cleanly, each with a hint when; elsewhere they go on from where they were."""
     await ground.worker()
