@@ -67,7 +67,7 @@ async def test_the_types_are_of_todays_document() -> None:
     assert f"OpenAPI: sha256:{told}\n" in (SOURCE / SCHEMA).read_text("utf-8").partition("export")[0]
 
 
-@pytest.mark.parametrize("folder", ["api/typescript"])
+@pytest.mark.parametrize("folder", ["api/typescript", "examples/node-consumer"])
 def test_the_lock_pins_by_hash_and_names_no_registry(folder: str) -> None:
     """Whoever installs from it, from whatever mirror, gets these bytes."""
     lock = json.loads((ROOT / folder / "package-lock.json").read_text("utf-8"))
