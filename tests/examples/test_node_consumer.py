@@ -28,7 +28,7 @@ LIMIT_S = 600
 
 
 @pytest.mark.full
-@pytest.mark.req("SR015")
+@pytest.mark.req("SR110")
 @pytest.mark.timeout(LIMIT_S)
 def test_another_language_comes_to_the_same(infra: Running, tmp_path: Path) -> None:
     """Whatever the relay repeats; and a record that is not as the contract says stops it."""
