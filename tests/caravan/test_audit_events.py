@@ -119,6 +119,19 @@ def test_an_event_that_the_rules_cannot_fold_is_named(domain: Domain) -> None:
     assert "points_awarded version 9 is unknown to this code" in str(next(iter(domain.lasting)))
 
 
+def test_events_of_older_versions_are_folded_as_the_rules_fold_them(
+    domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on the topic is of all versions that there were; one that no upcaster can read is named."""
+    monkeypatch.setattr(PointsAwarded, "version", 2)
+    monkeypatch.setattr(PointsAwarded, "upcasts", {1: lambda old: {**old, "amount": old.pop("points") * 10}})
+    older: dict[str, Any] = {"schema_version": 1, "payload": msgspec.Raw(b'{"user_id": "ann", "points": 1}')}
+    assert take(domain, told(0, 1, **older), told(1, 2)) == {}
+    assert domain.scratch.get(DOCUMENTS, "ann") == '[2,1767225600000000,"{\\"available\\":12}"]'
+    assert take(domain, told(2, 3, **{**older, "payload": msgspec.Raw(b'{"user_id": "ann"}')})) == {"fold_failed": 1}
+    assert "could not be brought from version 1 to 2: KeyError('points')" in str(next(iter(domain.lasting)))
+
+
 def test_a_result_is_what_its_events_tell(domain: Domain) -> None:
     """A pending one is settled by a later command; what the core tells is no event of its result."""
     pending = told(0, 1, outcome=Outcome("pending"))

@@ -13,18 +13,23 @@ from caravan.decoded import Decoder
 from streams.acting import Acting
 from streams.clock import VirtualClock
 from streams.contract import Command, Event, Name, Text, Topic, Upcast, UpcastFailed
-from streams.envelope import Actor, CommandEnvelope, EventEnvelope, Source, decode_event, encode
+from streams.deciding import Deciding
+from streams.effecting import Effecting
+from streams.envelope import Actor, CommandEnvelope, EventEnvelope, Source, decode_command, decode_event, encode
 from streams.errors import ContractError
 from streams.ids import uuid7
 from streams.inspection import Malformed, checked, with_payload
 from streams.memory import MemoryRecord
+from streams.outside import Outside
 from streams.personal import Personal
 from streams.producer import enveloped, signed
 from streams.reading import Found, Place
 from streams.records import CommandReader, EventReader, Unfit
+from streams.store import Slot
 from streams.testing import SIGNER
-from tests.streams.rig import COMMANDS, EVENTS, Owner, Rig
-from tests.streams.tally import ECHO, A, Add, Added
+from tests.streams.receipts import effect
+from tests.streams.rig import COMMANDS, EVENTS, Owner, Rig, until
+from tests.streams.tally import ECHO, A, Add, Added, decider
 
 SHOP = Topic("shop", key="order", partitions=1)
 
@@ -273,6 +278,39 @@ async def test_a_policy_acts_on_events_of_every_version(rig: Rig) -> None:
     assert isinstance(owner.handler, Acting)
     commands = [json.loads(record.value or b"")["payload"] for record in rig.broker.records(COMMANDS)]
     assert [command["amount"] for command in commands] == [10, 20, 30]
+
+
+async def filled(rig: Rig) -> None:
+    """A decider takes over the whole history into an empty store."""
+    plant_events(rig)
+    slot = Slot("tally", "tally", COMMANDS, 0)
+    ports: Any = {"store": rig.store, "log": rig.broker, "signer": SIGNER, "clock": rig.clock}
+    rig.open(slot, Deciding(decider(), slot, **ports, from_nothing=True))
+    await until(lambda: rig.amounts(A) == [10, 20, 30])
+
+
+@pytest.mark.usefixtures("later")
+async def test_an_empty_store_is_filled_from_events_of_every_version(rig: Rig) -> None:
+    await filled(rig)
+    rig.send(Add(account=A, amount=40))
+    await until(lambda: rig.amounts(A) == [10, 20, 30, 40])
+    await rig.quiet()
+    assert rig.parked() == []
+
+
+@pytest.mark.usefixtures("later")
+async def test_an_effect_asks_and_tells_of_events_of_every_version(rig: Rig) -> None:
+    """Before the call and after it: what is owed is kept as the record that it was."""
+    await filled(rig)
+    slot, outside = Slot("tally", "receipts", EVENTS, 0), Outside()
+    handler = Effecting(effect(), outside, slot, store=rig.store, log=rig.broker, signer=SIGNER, clock=rig.clock)
+    handler.wake = rig.open(slot, handler).partition.wake
+    await until(lambda: len(rig.amounts(A)) == 6)
+    await rig.quiet()
+    assert sorted(intent.data["amount"] for intent, _ in outside.asked) == [10, 20, 30]
+    told = [decode_command(record.value or b"") for record in rig.broker.records(COMMANDS)]
+    assert [(one.schema_version, json.loads(bytes(one.payload))["amount"]) for one in told] == [(3, -1)] * 3
+    assert rig.parked() == []
 
 
 async def test_an_upcaster_that_raises_parks_its_record_alone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
