@@ -102,20 +102,23 @@ def _results(domain: Domain, snapshot: Snapshot) -> Stream:
 
 
 def _documents(domain: Domain, snapshot: Snapshot) -> Stream:
-    table = domain.decider.table
-
     def as_now(key: str, rules: int, data: str) -> str:
         """A document of other rules is compared as these would write it."""
+        table, own = domain.table_of(key)
         if rules == table.version:
             return data
         try:
-            return msgspec.json.encode(table.decode(key.partition("/")[2], data)).decode()
+            return msgspec.json.encode(table.decode(own.partition("/")[2], data)).decode()
         except ValueError:
             return data
 
     async def rows() -> AsyncIterator[Sequence[tuple[str, str]]]:
         async for found in snapshot.rows(domain.name, DOCUMENTS, ("key", "version", "at", "rules", "data")):
-            yield [(key, document(version, at, as_now(key, rules, data))) for key, version, at, rules, data in found]
+            yield [
+                (key, document(version, at, as_now(key, rules, data)))
+                for key, version, at, rules, data in found
+                if not key.startswith(domain.unseen)
+            ]
 
     return rows
 

@@ -8,11 +8,13 @@ from uuid import UUID
 import msgspec
 
 from caravan.audit.finding import Findings
+from caravan.audit.projected import Projected
 from caravan.audit.scratch import Scratch
 from caravan.audit.written import Written
 from streams.acting import issued
-from streams.agent import Decider, Policy
+from streams.agent import Decider, Folds, Policy
 from streams.contract import Topic, UnknownVersion, UpcastFailed
+from streams.decision import ROOT, State
 from streams.envelope import Signer, body_hash, decode_command
 from streams.folding import fold
 from streams.handler import identity
@@ -21,8 +23,10 @@ from streams.results import ACCEPTED, result_of, settled_of
 from streams.shard import Shard, documents_of
 from streams.sink import Rows
 from streams.store import Outgoing, Result, Settled, Stored, Work
+from streams.table import Table
 
 RESULTS, DOCUMENTS, TIMERS = "results", "state", "timers"  # the tables of the core that follow from the events
+NOTHING = Table("nothing", {ROOT: State})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,8 +75,8 @@ class Reached:
 class Domain:
     """Takes the records of a domain's topics partition by partition, in order, and keeps what must follow from them."""
 
-    def __init__(self, topic: Topic, decider: Decider, signer: Signer, tables: dict[Rows, Written]) -> None:
-        """Nothing is read yet. `tables` are those of the views that can be compared."""
+    def __init__(self, topic: Topic, decider: Decider | None, signer: Signer, tables: dict[Rows, Written]) -> None:
+        """Nothing is read yet. `tables` are those of the views that can be compared; without a decider all that is there follows from events of others."""
         self.name, self.topic, self.decider = topic.domain, topic, decider
         self.tables = tables
         self.scratch = Scratch()
@@ -86,12 +90,29 @@ class Domain:
         self._signer = signer
         self._signed = signer.checker(topic.commands_topic)
         self._readers = {n: EventReader(topic, n, signer) for n in self.reached}
-        self._shard = Shard(decider.table, 0, decider.timer)
+        self.projections: list[Projected] = []
+        self.unseen: tuple[str, ...] = ()  # spaces of projections that began late: nobody knows from which event on
+        self._shard = self._documents(0)
         self._shard.close()
 
     def close(self) -> None:
         """Delete the scratch file."""
         self.scratch.close()
+
+    def _documents(self, partition: int) -> Shard:
+        """Those of the decider in memory."""
+        return (
+            Shard(NOTHING, partition)
+            if self.decider is None
+            else Shard(self.decider.table, partition, self.decider.timer)
+        )
+
+    def table_of(self, document: str) -> tuple[Table, str]:
+        """Whose document it is, and its key there."""
+        for one in self.projections:
+            if one.table is not None and document.startswith(one.space):
+                return one.table, document.removeprefix(one.space)
+        return (self.decider.table if self.decider else NOTHING), document
 
     # -- commands
 
@@ -117,7 +138,7 @@ class Domain:
 
     def begin(self, partition: int) -> None:
         """Take this partition's events from now on, until `end`: the documents in memory are those of one partition."""
-        self._shard = Shard(self.decider.table, partition, self.decider.timer)
+        self._shard = self._documents(partition)
 
     def end(self, partition: int) -> None:
         """What the last command left is whole, since its events are one batch; give the memory back."""
@@ -292,13 +313,14 @@ class Domain:
         if not fresh:
             return
         self._shard.trim()
-        self._load(fresh)
+        self.load(self._shard, self.decider, [one.event for one in fresh])
         work = Work(0, 0, 0, None)
         for one in fresh:
             event = one.event
             try:
                 if one.unread:
                     raise ValueError(one.unread)  # noqa: TRY301 - told as what the rules raise
+                assert self.decider is not None  # or else there would be no events
                 fold(self.decider, self._shard, event, work)
             except Exception as error:  # noqa: BLE001 - rules may raise anything
                 place = self._place(event.envelope.source.partition, event.record.offset)
@@ -309,25 +331,26 @@ class Domain:
                 at.group = []
             at.group.append(one)
         at.folded = fresh[-1].event.envelope.number
-        self._write(work)
+        self.write(self._shard, work)
 
-    def _load(self, fresh: Sequence[Appeared]) -> None:
-        messages = [(one.event.envelope.aggregate_id, one.event.message) for one in fresh if one.event.message]
-        wanted = documents_of(self.decider.reads, messages)
-        if missing := self._shard.missing(wanted):
-            found = self.scratch.those(DOCUMENTS, missing)
-            self._shard.fill(
-                missing, {key: _stored(key, value, self.decider.table.version) for key, value in found.items()}
-            )
+    def load(self, shard: Shard, agent: Folds | None, events: Sequence[EventRecord]) -> None:
+        """Have the documents of these events in memory, as they stand in the scratch file."""
+        if agent is None:
+            return
+        wanted = documents_of(agent.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
+        if missing := shard.missing(wanted):
+            found = self.scratch.those(DOCUMENTS, [shard.space + key for key in missing])
+            shard.fill(missing, {key: _stored(key, value, shard.table.version) for key, value in found.items()})
 
-    def _write(self, work: Work) -> None:
+    def write(self, shard: Shard | None, work: Work) -> None:
+        """Take what was folded into the scratch file."""
         put = self.scratch.put
-        put(DOCUMENTS, [(one.key, document(one.version, one.at, one.data)) for one in self._shard.take()])
-        self._shard.committed()
-        timers = self._shard.take_timers()
-        self.scratch.drop(TIMERS, [key for key, due in timers.items() if due is None])
-        partition = self._shard.partition
-        put(TIMERS, [(key, timer(partition, due)) for key, due in timers.items() if due is not None])
+        if shard is not None:
+            put(DOCUMENTS, [(one.key, document(one.version, one.at, one.data)) for one in shard.take()])
+            shard.committed()
+            timers, partition = shard.take_timers(), shard.partition
+            self.scratch.drop(TIMERS, [key for key, due in timers.items() if due is None])
+            put(TIMERS, [(key, timer(partition, due)) for key, due in timers.items() if due is not None])
         for kind, rows in work.rows.items():
             if (written := self.tables.get(kind)) is not None:
                 put(kind.name, map(written, rows), adds=not written.unique)

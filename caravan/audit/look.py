@@ -13,17 +13,20 @@ from caravan.audit.compare import compare
 from caravan.audit.domain import Domain
 from caravan.audit.finding import Finding, Findings
 from caravan.audit.positions import Before, Positions, check_outbox
+from caravan.audit.projected import Projected
 from caravan.audit.written import Written
 from caravan.decoded import fields
 from sinks.postgres.audit import Position, Snapshot, numbers
 from streams import discover
-from streams.agent import Agent, Decider, Policy, agents_of
+from streams.agent import Agent, Decider, Policy, Projection, agents_of
 from streams.effect import Effect
 from streams.envelope import Signer
 from streams.errors import CaravanError
+from streams.folding import foldable
 from streams.personal import masked
 from streams.reading import Place, Reader
 from streams.settings import Settings
+from streams.shard import space_of
 from streams.sink import Rows
 from streams.store import Outgoing
 
@@ -115,14 +118,14 @@ class Auditor:
             agent.source.domain
             for agents in self._agents.values()
             for agent in agents
-            if isinstance(agent, Policy | Effect)
+            if isinstance(agent, Policy | Effect | Projection)
         }
         return [*self._wanted, *sorted(sources - set(self._wanted))]
 
     async def _open(self, name: str) -> None:
-        """Begin with a domain, if it decides anything, and has its tables; one that only others listen to may be without topics."""
-        deciders = [agent for agent in agents_of(name) if isinstance(agent, Decider)]
-        if not deciders:
+        """Begin with a domain, if it decides or shows anything, and has its tables; one that only others listen to may be without topics."""
+        folds = foldable(agents_of(name))
+        if not folds:
             return
         topic = discover.topic(name)
         try:
@@ -135,8 +138,16 @@ class Auditor:
             if not await snapshot.migrated(name):
                 return
             tables = await self._tables(name, snapshot)
-        self.domains[name] = Domain(topic, deciders[0], self._signer, tables)
-        await self._begin(self.domains[name], places)
+        decider = next((agent for agent in folds if isinstance(agent, Decider)), None)
+        late = [agent.name for agent in folds if isinstance(agent, Projection) and agent.start == "now"]
+        domain = self.domains[name] = Domain(topic, decider, self._signer, {} if late else tables)
+        domain.unseen = tuple(map(space_of, late))
+        domain.projections = [
+            Projected(agent, domain, self._signer)
+            for agent in folds
+            if isinstance(agent, Projection) and agent.name not in late
+        ]
+        await self._begin(domain, places)
 
     async def _tables(self, name: str, snapshot: Snapshot) -> dict[Rows, Written]:
         """The tables of the views, with what identifies their rows."""
@@ -245,6 +256,8 @@ class Auditor:
             if (end := bounds.get(Place(at.topic, at.partition))) is not None:
                 key = (domain.name, at.agent)
                 look.lags[key] = look.lags.get(key, 0) + max(0, end[1] - at.next)
+        for projected in domain.projections:
+            self.read_events += await projected.follow(positions, self._reader)
         if all(at.whole for at in domain.reached.values()):
             look.rows += await compare(domain, snapshot, findings)
         await self._run_checks(domain, snapshot, findings)
