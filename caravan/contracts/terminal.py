@@ -125,7 +125,7 @@ def _missing(error: ModuleNotFoundError, before: Documents) -> Exception:
     if package != "topics" or name not in told:
         return error
     verdict = gone(name, told[name], {})
-    whom = f"; {', '.join(verdict.who)} listen to it" if verdict.who else ""
+    whom = f"; its events are listened to by {', '.join(verdict.who)}" if verdict.who else ""
     return Incompatible(
         f"topics/{name}.py is gone, and code of another domain imports it{whom}. {verdict.way[0].upper()}{verdict.way[1:]}"
     )
@@ -146,7 +146,9 @@ def _show(found: Sequence[Judged]) -> None:
         table.add_column(column, overflow="fold")
     for one in found:
         lines = [escape(one.what)]
-        for name, words in (("breaks", one.breaks), ("listens", "; ".join(one.who)), ("instead", one.way)):
+        why, way = ("breaks", "instead") if one.level == BROKEN else ("mind", "do")
+        who = "listens" if one.where.startswith("event ") else "concerns"
+        for name, words in ((why, one.breaks), (who, "; ".join(one.who)), (way, one.way)):
             if words:
                 lines.append(f"[dim]{name}:[/] {escape(words)}")
         table.add_row(f"[{STYLES[one.level]}]{one.level}[/]", escape(one.where), "\n".join(lines))

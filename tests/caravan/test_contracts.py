@@ -301,7 +301,7 @@ def test_a_contract_that_is_gone_names_who_imports_it(found: Documents, tmp_path
     done = caravan_in(place, ["contracts", "check"], {})
     assert done.returncode == 1
     assert (
-        "topics/points.py is gone, and code of another domain imports it; policy payments of promotions listen"
+        "topics/points.py is gone, and code of another domain imports it; its events are listened to by policy payments of promotions"
         in done.stderr
     )
     assert "Retire it first" in done.stderr
