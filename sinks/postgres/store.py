@@ -21,7 +21,7 @@ from sinks.postgres.names import quoted, schema_of
 from sinks.postgres.requests import Listener, parked_records, queue_of, waiting_requests
 from streams.clock import VirtualClock
 from streams.errors import CaravanError
-from streams.store import Call, Claim, Outgoing, Parked, Queue, Request, Slot, Stored, Work
+from streams.store import Call, Claim, Outgoing, Parked, Queue, Request, Slot, Stored, Unavailable, Work
 
 WRITERS, READERS = 8, 6  # connections a process
 WAIT_S = 1.0  # how long a claimer waits for the row before it ends whoever holds it
@@ -187,7 +187,11 @@ class PostgresStore:
         with understood():
             writer = await self._writer(slot.domain)
             async with self._write.acquire() as connection:
-                await writer.commit(connection, slot, epoch, work)
+                try:
+                    await writer.commit(connection, slot, epoch, work)
+                except Unavailable:  # a table that was not there when its columns were read; it may be by now
+                    self._writers.pop(slot.domain, None)
+                    raise
 
     async def sent(self, slot: Slot, epoch: int, number: int) -> None:
         """Kafka has all events up to `number`; a lost epoch makes this a no-op."""
