@@ -11,7 +11,9 @@ import pytest
 from agents.points.view import Balance, balance, statement
 from agents.promotions.view import my_vouchers
 from api.client import Client, EdgeError, Named, Page, Paging, Refused, Unreachable
+from examples.tour import tour
 from tests.api.whole import Whole, whole
+from tests.caravan.conftest import ROOT
 from tests.caravan.running import Running
 from tests.faults.outside import until
 from tests.faults.proxy import HERE, Proxy
@@ -34,40 +36,49 @@ def admin(platform: Whole, url: str = "", **options: Any) -> Client:
     return Client(url or platform.url, token=platform.bearer("root", "Admin"), patience=PATIENCE_S, **options)
 
 
-async def test_the_tour(platform: Whole) -> None:
-    """Of the README: commands, a transfer, a no, bad input, the statement, what is hidden, what is live."""
+async def test_what_the_tour_leaves_out(platform: Whole) -> None:
+    """Commands, a transfer, a no, bad input, the statement, what is hidden, what is live."""
     async with admin(platform) as ada:
-        ann, bob = (ada.by(platform.bearer(user)) for user in ("ann", "bob"))
-        taken = await ada.issue(AwardPoints(user_id="ann", amount=150))
+        una, vic = (ada.by(platform.bearer(user)) for user in ("una", "vic"))
+        taken = await ada.issue(AwardPoints(user_id="una", amount=150))
         assert (taken.status, taken.domain, bool(taken.token)) == ("pending", "points", True)
-        first = await ann.view(balance, user_id="ann").after(taken.token)
-        assert first == Balance(user_id="ann", active=150, held=0, available=150)
+        first = await una.view(balance, user_id="una").after(taken.token)
+        assert first == Balance(user_id="una", active=150, held=0, available=150)
 
-        lunch = TransferPoints(user_id="ann", transfer_id="lunch-1", to="bob", amount=30, note="for lunch")
-        sent = (await ann.issue(lunch, wait=20, key="lunch-1")).expect()
+        lunch = TransferPoints(user_id="una", transfer_id="lunch-2", to="vic", amount=30, note="for lunch")
+        sent = (await una.issue(lunch, wait=20, key="lunch-2")).expect()
         assert [event.type for event in sent.events] == ["points_transfer_started"]
-        again = await ann.issue(lunch, wait=20, key="lunch-1")
+        again = await una.issue(lunch, wait=20, key="lunch-2")
         assert (again.command_id, again.status) == (sent.command_id, "accepted")
 
-        refused = await bob.issue(SpendPoints(user_id="bob", amount=999), wait=20)
+        refused = await vic.issue(SpendPoints(user_id="vic", amount=999), wait=20)
         assert (refused.status, refused.code, refused.details) == ("rejected", "insufficient", {"available": 30})
         with pytest.raises(Refused, match="insufficient"):
             refused.expect()
-        received = [entry async for entry in bob.items(statement, "bob", Paging())]
+        received = [entry async for entry in vic.items(statement, "vic", Paging())]
         assert [(entry.kind, entry.amount, entry.note) for entry in received] == [("received", 30, "for lunch")]
 
         with pytest.raises(EdgeError) as hidden:
-            await bob.view(balance, user_id="ann")
+            await vic.view(balance, user_id="una")
         assert (hidden.value.code, hidden.value.status) == ("not_found", 404)
         with pytest.raises(EdgeError) as wrong:
-            await bob.send("points", "spend_points", b'{"user_id": "bob", "amount": -1.5}', key="wrong")
+            await vic.send("points", "spend_points", b'{"user_id": "vic", "amount": -1.5}', key="wrong")
         assert wrong.value.status == 422
         assert [(error.field, error.code) for error in wrong.value.errors] == [("amount", "int_type")]
 
-        async with ann.live(balance, user_id="ann") as states:
+        async with una.live(balance, user_id="una") as states:
             assert [state async for state in _first(states, 1)] == [
-                Balance(user_id="ann", active=120, held=0, available=120)
+                Balance(user_id="una", active=120, held=0, available=120)
             ]
+
+
+async def test_the_tour_is_as_documented(platform: Whole, capsys: pytest.CaptureFixture[str]) -> None:
+    """`examples/tour.py` prints what docs/clients.md shows, to the letter; so no other test here is about ann and bob."""
+    who = {"ADMIN": ("root", "Admin"), "ANN": ("ann", "User"), "BOB": ("bob", "User")}
+    await tour({"CARAVAN_URL": platform.url} | {name: platform.bearer(*one) for name, one in who.items()})
+
+    shown = (ROOT / "docs" / "clients.md").read_text("utf-8").partition("$ python -m examples.tour\n")[2]
+    assert capsys.readouterr().out == shown.partition("```")[0]
 
 
 async def _first(states: Any, count: int) -> Any:
