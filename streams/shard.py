@@ -96,7 +96,7 @@ class Shard:
         key, _, sub_key = name.partition("/")
         if row is None:
             return Document(self.table.initial(sub_key))
-        state = self.table.decode(sub_key, row.data)
+        state = self.table.decode(sub_key, row.data, row.rules)
         return Document(state, row.version, row.version, moment(row.at), self.due(key, sub_key, state))
 
     def due(self, key: str, sub_key: str, state: State) -> int | None:

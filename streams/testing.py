@@ -180,7 +180,7 @@ class Kit:
         if (table := next(tables, None)) is None:
             raise LookupError(f"{name} of {domain} keeps no state.")
         stored = self.store.schemas[domain].states.get(space + document_key(key, sub_key))
-        return table.decode(sub_key, stored.data) if stored else table.initial(sub_key)
+        return table.decode(sub_key, stored.data, stored.rules) if stored else table.initial(sub_key)
 
     def rows(self, table: str, domain: str | None = None) -> list[tuple[Any, ...]]:
         """The rows of a view's table, sorted."""

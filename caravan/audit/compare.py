@@ -13,6 +13,7 @@ from caravan.audit.scratch import RANGES, Sums, range_of
 from caravan.decoded import fields
 from sinks.postgres.audit import Snapshot
 from streams.personal import masked
+from streams.table import OtherRules
 
 CLOSE = 64  # ranges that are looked at row by row, at most
 RESULT = ("status", "code", "details", "events", "hash", "actor", "partition", "offset")
@@ -108,8 +109,8 @@ def _documents(domain: Domain, snapshot: Snapshot) -> Stream:
         if rules == table.version:
             return data
         try:
-            return msgspec.json.encode(table.decode(own.partition("/")[2], data)).decode()
-        except ValueError:
+            return msgspec.json.encode(table.decode(own.partition("/")[2], data, rules)).decode()
+        except (ValueError, OtherRules):
             return data
 
     async def rows() -> AsyncIterator[Sequence[tuple[str, str]]]:
