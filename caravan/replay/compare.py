@@ -14,7 +14,7 @@ from sinks.postgres.replay import STATE, TIMERS
 from streams.agent import Folds
 from streams.personal import masked
 from streams.shard import space_of
-from streams.table import Table
+from streams.table import OtherRules, Table
 
 CORE = {
     STATE: Compared(STATE, ("key", "version", "at", "rules", "data"), ("key",)),
@@ -116,9 +116,9 @@ class Comparison:
         data = str(row["data"])
         try:
             if table is not None and row["rules"] != str(table.version):
-                data = msgspec.json.encode(table.decode(name.partition("/")[2], data)).decode()
+                data = msgspec.json.encode(table.decode(name.partition("/")[2], data, int(str(row["rules"])))).decode()
             opened = json.loads(data)
-        except ValueError:
+        except (ValueError, OtherRules):
             opened = {"data": "not readable"}
         return {
             "key": row["key"],
