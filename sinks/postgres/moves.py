@@ -38,7 +38,7 @@ class Moves:
 
     def __init__(self) -> None:
         """Nobody waits yet."""
-        self._waiting: dict[str, dict[str | None, set[_Entry]]] = {}
+        self._waiting: dict[str, dict[str | None, dict[_Entry, None]]] = {}
 
     def heard(self, payload: str) -> None:
         """Take a `message`. One of another agent than the domain's decider is a projection's: rows changed, and no offset of the domain's own was passed."""
@@ -74,11 +74,11 @@ class Moves:
         """Call `told` at every move of these partitions beyond an offset; with `key` only at those that change it, as far as they tell."""
         entry = _Entry(partitions, offset, None if key is None else mark(key), told)
         there = self._waiting.setdefault(domain, {})
-        there.setdefault(entry.mark, set()).add(entry)
+        there.setdefault(entry.mark, {})[entry] = None
         try:
             yield
         finally:
-            there[entry.mark].discard(entry)
+            there[entry.mark].pop(entry)
             if not there[entry.mark]:
                 del there[entry.mark]
             if not there and self._waiting.get(domain) is there:
