@@ -118,7 +118,7 @@ class Replay:
             raise NotNow(f"{self.domain} was not compared yet; run: caravan replay {self.domain}")
         self._demand_code(known)
         if known.diff is not None and known.diff not in (accept, known.accepted):
-            told = f"{known.differing} rows differ from the live tables, and {'that is not the diff' if accept else 'nobody accepted the diff'}"
+            told = f"of {self.domain} {known.differing} rows differ, and {'that is not the diff' if accept else 'nobody accepted the diff'}"
             raise NotNow(
                 f"{told} {known.diff}; look with: caravan replay {self.domain}; accept with: --accept-diff {known.diff}"
             )

@@ -140,7 +140,7 @@ async def _build(job: Job) -> None:
     print(json.dumps(words.told(domain, comparison)) if asked.as_json else "\n".join(map(printable, told)))
     if comparison.diff is not None:
         raise Differs(
-            f"{words.many(comparison.differing, 'row')} of {domain} differ (diff {comparison.diff}); see more with --show 1000; "
+            f"{domain}: {words.differ(comparison.differing)} (diff {comparison.diff}); see more with --show 1000; "
             f"accept with: caravan replay {domain} --swap --accept-diff {comparison.diff}; give it up with: --abort"
         )
 

@@ -38,6 +38,11 @@ def many(count: int, what: str) -> str:
     return f"{_number(count)} {what}{'' if count == 1 else 's'}"
 
 
+def differ(count: int) -> str:
+    """That so many rows do."""
+    return f"{many(count, 'row')} differ{'s' if count == 1 else ''}"
+
+
 def report(domain: str, comparison: Comparison) -> Iterator[str]:
     """What was compared."""
     wide = max((len(result.table) for result in comparison.results), default=0)
@@ -85,7 +90,7 @@ def state(domain: str, known: Known | None, *, runs: bool) -> str:
         "building": "is being built" if runs else "is half built; the same command goes on",
         "compared": "is built and equal"
         if known.diff is None
-        else f"is built; {many(known.differing, 'row')} differ (diff {known.diff})",
+        else f"is built; {differ(known.differing)} (diff {known.diff})",
         "swapped": f"is swapped in since {known.swapped_at}; --swap-back or --abort (which is: done)",
         "back": f"was swapped back at {known.swapped_at}; --swap or --abort",
     }[known.state]
