@@ -9,16 +9,17 @@ from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
 
-from benchmarks import events, instance, machine, projection, report, results, streams
+from benchmarks import events, instance, machine, projection, report, results, streams, subscribing
 from benchmarks.instance import StartError
 from benchmarks.latency import Client, LatencyError, Offer
 from benchmarks.projection import MeasurementError
 from benchmarks.results import Result
 from benchmarks.streams import StreamsError
+from benchmarks.subscribing import SubscribeError
 from benchmarks.systems import Place, System, systems
 from streams.envelope import Signer
 
-WORKS = ("projection", "command-to-view", "live-streams")
+WORKS = ("projection", "subscribe", "command-to-view", "live-streams")
 AGE = timedelta(hours=1)  # of the first event; later than all of them is none
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     options = _parser().parse_args()
     try:
         header, found = asyncio.run(_run(options))
-    except (MeasurementError, LatencyError, StreamsError, StartError) as error:
+    except (MeasurementError, LatencyError, StreamsError, SubscribeError, StartError) as error:
         sys.exit(f"benchmarks: {error}")
     arguments = [f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else []
     header["commands"] = [shlex.join(["make", "bench", *arguments])]
@@ -59,10 +60,14 @@ async def _run(options: argparse.Namespace) -> tuple[dict[str, object], list[Res
     found: list[Result] = []
     header: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="caravan-bench-") as folder:
-        if "projection" in options.works:
+        if {"projection", "subscribe"} & {*options.works}:
             async with instance.infrastructure(Path(folder)) as place:
                 header = await machine.describe(place.dsn)
-                found += await _projection(place, options)
+                written = await _written(place, options)
+                if "projection" in options.works:
+                    found += await _projection(place, options, written)
+                if "subscribe" in options.works:
+                    found += await _subscribe(place, options, written)
         if "command-to-view" in options.works:
             async with instance.platform(Path(folder)) as platform:
                 header = header or await machine.describe(platform.dsn)
@@ -75,10 +80,36 @@ async def _run(options: argparse.Namespace) -> tuple[dict[str, object], list[Res
     return header, found
 
 
-async def _projection(place: Place, options: argparse.Namespace) -> list[Result]:
+async def _written(place: Place, options: argparse.Namespace) -> events.Written:
     load = events.Load(options.events, options.users, options.seed, events.now() - AGE)
     written = await events.write(place.servers, place.topic, load, Signer(place.keys))
     print(f"{written.events} events of {written.bytes / written.events:.0f} B", flush=True)
+    return written
+
+
+async def _subscribe(place: Place, options: argparse.Namespace, written: events.Written) -> list[Result]:
+    rates: dict[str, list[float]] = defaultdict(list)
+    names = list(subscribing.SYSTEMS)
+    for number in range(options.rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            read = await subscribing.measure(name, place.servers, place.topic, written.events, written.total)
+            rate = written.events / read.seconds
+            print(
+                f"round {number + 1}  subscribe, {name}  {rate:.0f}/s, {read.processor:.1f} s of processor", flush=True
+            )
+            rates[name].append(rate)
+    about = {
+        "work": "subscribe",
+        "load": f"{written.events} events of {written.bytes / written.events:.0f} B",
+        "unit": "events/s",
+    }
+    return [
+        results.summarise(values, digits=0, system=name, commit=machine.commit(), **about)
+        for name, values in rates.items()
+    ]
+
+
+async def _projection(place: Place, options: argparse.Namespace, written: events.Written) -> list[Result]:
     entered = [system for system in systems() if system.name in (options.systems or (system.name,))]
     rates: dict[System, list[float]] = defaultdict(list)
     digests = set()
