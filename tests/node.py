@@ -1,8 +1,12 @@
-"""Node and npm from a wheel, so that programs in JavaScript and TypeScript can be tried wherever the tests run."""
+"""Node and npm from a wheel, so that programs in JavaScript and TypeScript can be tried wherever the tests run.
+
+python -m tests.node api/typescript run generate    # npm run generate, in that folder
+"""
 
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,3 +51,7 @@ def node(folder: Path, *command: str | Path, settings: Mapping[str, str] | None 
     done = run(folder, *command, settings=settings)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(subprocess.call([NODE, NPM, *sys.argv[2:]], cwd=sys.argv[1], env=environment()))

@@ -138,7 +138,7 @@ class Wire:
         """Ask once; raises one of AWAY."""
         timeout = aiohttp.ClientTimeout(total=seconds)
         async with self._session().request(
-            method, self.url + path, data=body, params=query, headers=headers, timeout=timeout
+            method, self.url + path, data=body, params=query, headers=headers, timeout=timeout, allow_redirects=False
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
@@ -148,7 +148,10 @@ class Wire:
     ) -> AsyncIterator[tuple[Answer, Callable[[], AsyncIterator[bytes]]]]:
         """The head of an answer (all of it unless it is 200), and its lines as they come. Raises one of AWAY."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S, sock_read=SILENCE_S)
-        async with self._session().get(self.url + path, params=query, headers=headers, timeout=timeout) as answer:
+        asking = self._session().get(
+            self.url + path, params=query, headers=headers, timeout=timeout, allow_redirects=False
+        )
+        async with asking as answer:
             if answer.status == 200 and answer.content_type != STREAM:
                 raise EdgeError("no_stream", 200, f"{path} answers with {answer.content_type}")
             raw = b"" if answer.status == 200 else await answer.read()

@@ -1,6 +1,7 @@
 """The Python client against a whole platform: the tour, its own writes, cut connections, an edge that is started again."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from functools import partial
@@ -206,6 +207,31 @@ async def test_a_live_view_goes_on_across_restarts_of_the_edge(platform: Whole) 
         await ada.issue(AwardPoints(user_id="fred", amount=1))
         async with ada.live(balance, user_id="fred").since(live.last_id) as states:
             assert [state.active async for state in _first(states, 1)] == [5]
+
+
+@pytest.mark.full
+async def test_a_stream_outlives_its_token(platform: Whole) -> None:
+    """The edge ends it with the token; the client comes back with a fresh one. One that cannot is told so."""
+    given: list[str] = []
+
+    def fresh() -> str:
+        given.append(platform.bearer("iris", exp=int(time.time()) + 6))
+        return given[-1]
+
+    async with admin(platform) as ada:
+        async with ada.by(fresh).live(balance, user_id="iris") as states:
+            following = aiter(states)
+            assert await anext(following) is None
+            later = asyncio.ensure_future(anext(following))
+            await until(lambda: _true(len(given) > 1), "the token was renewed")
+            (await ada.issue(AwardPoints(user_id="iris", amount=3), wait=20)).expect()
+            assert (await later) == Balance(user_id="iris", active=3, held=0, available=3)
+        async with ada.by(fresh()).live(balance, user_id="iris") as states:
+            following = aiter(states)
+            assert await anext(following) is not None
+            with pytest.raises(EdgeError) as error:
+                await anext(following)
+            assert error.value.code == "unauthorized"
 
 
 async def _shown(seen: list[int], last: int) -> bool:

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from api.client.live import Parser
 from api.client.memory import MAX_KEYS, MAX_TOKENS, Memory
 from api.client.reads import read
 from api.client.wire import MOST_S, Answer, Pause
+from tests.caravan.conftest import ROOT
 from topics.identity import RegisterUser
 from topics.points import POINTS, AwardPoints
 from topics.promotions import PROMOTIONS
@@ -101,7 +104,13 @@ async def test_a_command_is_sent_under_one_key_until_it_is_taken(monkeypatch: py
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(401, "unauthorized"), (403, "forbidden"), (422, "idempotency_key_reused"), (413, "body_too_large")],
+    [
+        (401, "unauthorized"),
+        (403, "forbidden"),
+        (422, "idempotency_key_reused"),
+        (413, "body_too_large"),
+        (301, "moved"),
+    ],
 )
 async def test_a_no_is_told_at_once(status: int, code: str) -> None:
     """As an exception, with the edge's words."""
@@ -295,3 +304,45 @@ def test_the_client_is_light() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
 
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@pytest.mark.full
+def test_mypy_refuses_what_the_contract_forbids(tmp_path: Path) -> None:
+    """Each line that is marked, and no other."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    options: list[str | Path] = ["--config-file", ROOT / "pyproject.toml", "--cache-dir", ROOT / ".mypy_cache"]
+    command = [sys.executable, "-m", "mypy", *options, program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    found = {int(line) for line in re.findall(r"program\.py:(\d+): error", done.stdout)}
+    assert found == {n for n, line in enumerate(PROGRAM.splitlines(), 1) if "# wrong" in line}, (
+        done.stdout + done.stderr
+    )
+
+
+PROGRAM = """from agents.points.view import Balance, balance, statement
+from api.client import Client, Named, Page, Paging
+from topics.points import AwardPoints
+
+
+async def main(client: Client) -> None:
+    found: Balance = await client.view(balance, user_id="ann")
+    await client.view(balance, "ann").after("token")
+    await client.view(balance)  # wrong: of whom?
+    await client.view(balance, user="ann")  # wrong: it has no such argument
+    await client.view(balance, user_id=7)  # wrong: no text
+    (await client.view(balance, "ann")).activ  # wrong: a field that it lacks
+    await client.issue(AwardPoints(user_id="ann"))  # wrong: it lacks the amount
+    await client.issue(balance)  # wrong: no command
+    async for entry in client.items(statement, "ann", Paging()):
+        amount: int = entry.amount
+        note: str = entry.note  # wrong: there may be none
+    client.items(balance, "ann")  # wrong: no list
+    async for state in client.live(balance, user_id="ann"):
+        state.active  # wrong: None at first
+    numbers = Named("lab/numbers/{of}", Page[int])
+    page: Page[int] = await client.view(numbers, of="a")
+    async for number in client.items(numbers, of="a"):
+        number.upper()  # wrong: no text
+"""

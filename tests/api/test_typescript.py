@@ -133,6 +133,19 @@ for await (const state of client.live("points.balance", { user_id: "ann" })) sta
 
 
 @pytest.mark.full
+@pytest.mark.timeout(LIMIT_S)
+def test_its_own_tests_pass(client: Path) -> None:
+    """What it tries again, what it remembers, how it reads a stream, against a server of theirs."""
+    assert re.search(r"pass [1-9]", node(client, NPM, "test"))
+    assert {file.name for file in _built(client)} >= {"client.js", "client.d.ts"}
+
+
+def _built(client: Path) -> list[Path]:
+    node(client, NPM, "run", "build")
+    return list((client / "dist").iterdir())
+
+
+@pytest.mark.full
 @pytest.mark.req("SR160")
 @pytest.mark.timeout(LIMIT_S)
 async def test_it_runs_the_tour(client: Path, platform: Whole) -> None:

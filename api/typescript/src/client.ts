@@ -179,7 +179,7 @@ export class Client {
       try {
         const path = path_of(`${routes[view]}/live`, { ...given, after: last ? undefined : covering });
         const headers = { accept: "text/event-stream", ...(await this.#bearer()), ...(last && { "last-event-id": last }) };
-        const answer = await fetch(this.#url + path, { headers, signal: quiet.signal });
+        const answer = await fetch(this.#url + path, { headers, signal: quiet.signal, redirect: "manual" });
         if (!answer.ok || answer.body === null) {
           const told = await told_by<Problem>(answer);
           words = error_of(answer, told);
@@ -189,7 +189,8 @@ export class Client {
           for await (const event of events(answer.body, quiet)) {
             if (event.retry !== undefined) retry = event.retry;
             if (event.data === undefined) continue;
-            if (event.id) seen?.((last = event.id));
+            if (event.id) last = event.id;
+            seen?.(last);
             yield event.name === "absent" ? null : (JSON.parse(event.data) as Shown<K>);
             pause = FIRST_S;
           }
@@ -240,7 +241,7 @@ export class Client {
       let words = "";
       try {
         const signal = AbortSignal.timeout((wait + ANSWER_S) * 1000);
-        const told = await fetch(this.#url + path, { ...request, signal, redirect: "error" });
+        const told = await fetch(this.#url + path, { ...request, signal, redirect: "manual" });
         answer = await whole(told);
         if (answer.status === 500) crashes += 1;
         const again = passing(answer, await told_by<Problem>(answer.clone())) || (answer.status === 500 && crashes < CRASHES);
