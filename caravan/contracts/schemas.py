@@ -5,6 +5,7 @@ may get optional ones at any time.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -45,24 +46,25 @@ CORE = {
 
 
 def _record(
-    kind: type[msgspec.Struct], fixed: Mapping[str, Any], payload: dict[str, Any], words: str
+    kind: type[msgspec.Struct], fixed: Mapping[str, Any], payload: Mapping[str, Any], words: str
 ) -> dict[str, Any]:
-    definitions = payload.pop("$defs", {})
     around = envelope(kind)
-    for name, value in fixed.items():
-        around["properties"][name] = {"const": value}
-    around["properties"]["payload"] = payload
+    parts = {name: {"const": value} for name, value in fixed.items()}
+    parts["payload"] = {name: part for name, part in payload.items() if name != "$defs"}
     return {
         "$schema": DIALECT,
         "title": f"{fixed['domain']}.{fixed['type']} version {fixed['schema_version']}",
         **({"description": words} if words else {}),
-        **{part: around[part] for part in ("type", "properties", "required")},
-        **({"$defs": definitions} if definitions else {}),
+        "type": around["type"],
+        "properties": {**around["properties"], **parts},
+        "required": around["required"],
+        **({"$defs": payload["$defs"]} if "$defs" in payload else {}),
     }
 
 
+@cache
 def payload_of(kind: type[Message]) -> dict[str, Any]:
-    """The schema of the payload alone, with `$defs` where it has models in it."""
+    """The schema of the payload alone, with `$defs` where it has models in it. Made once: leave it as it is."""
     schema: dict[str, Any] = plain(kind.model_json_schema(mode="serialization"))
     schema.pop("description", None)
     for name in personal_fields(kind):
@@ -105,8 +107,9 @@ def inlined(schema: Any, definitions: Mapping[str, Any], inside: frozenset[str] 
     return {key: inlined(part, definitions, inside) for key, part in schema.items() if key != "$defs"}
 
 
+@cache
 def envelope(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """The schema of what stands around the payload; its parts in place, the types of ids and times told."""
+    """The schema of what stands around the payload; its parts in place, the types of ids and times told. Made once: leave it as it is."""
     schema = plain(msgspec.json.schema(kind))
     definitions = schema["$defs"]
     for part in definitions.values():

@@ -124,7 +124,7 @@ def _missing(error: ModuleNotFoundError, before: Documents) -> Exception:
     told = before.get(CONTRACTS, {"domains": {}})["domains"]
     if package != "topics" or name not in told:
         return error
-    verdict = gone(name, told[name], {})
+    verdict = gone(name, told[name], {}, imported=True)
     whom = f"; its events are listened to by {', '.join(verdict.who)}" if verdict.who else ""
     return Incompatible(
         f"topics/{name}.py is gone, and code of another domain imports it{whom}. {verdict.way[0].upper()}{verdict.way[1:]}"

@@ -83,30 +83,22 @@ def _verdicts(before: Documents, now: Documents) -> Iterator[Judged]:
             yield from _domain(Both(f"domain {name}", olds[name], news[name], before, now))
 
 
-def gone(name: str, old: Told, news: Told) -> Judged:
-    """The verdict on a domain whose contract is there no longer."""
+def gone(name: str, old: Told, news: Told, *, imported: bool = False) -> Judged:
+    """The verdict on a domain whose contract is there no longer; `imported` says that code of another domain still wants it."""
     where = f"domain {name}"
-    abroad = sorted({named(p) for event in old["events"].values() for p in event["listeners"] if p["domain"] != name})
+    abroad = {named(p) for event in old["events"].values() for p in event["listeners"] if p["domain"] != name}
+    who = tuple(sorted(abroad))
     like = [other for other, told in news.items() if {*old["events"]} <= {*told["events"]} and other != name]
     looks = f"; it looks renamed to {like[0]}, whose topics are others" if like else ""
     if not old["retired"]:
+        why = "nobody can read its events any more, and its clients get 404"
         way = f"retire it first: Topic({name!r}, ..., retired=True), and export; under another name it is a new domain that imports the history of this one"
-        return Judged(
-            BROKEN, where, f"its contract is gone{looks}", "nobody can read its events any more, and its clients get 404", tuple(abroad), way
-        )  # fmt: skip
-    if abroad:
+        return Judged(BROKEN, where, f"its contract is gone{looks}", why, who, way)
+    if imported:
         way = "take it out of these first, or keep the contract: a retired domain costs nothing"
-        return Judged(
-            BROKEN, where, f"its contract is gone{looks}", "who listens cannot read it any more", tuple(abroad), way
-        )
-    return Judged(
-        CARE,
-        where,
-        "its contract is gone; it was retired",
-        "its events can be read as plain JSON only",
-        (),
-        "archive its topics",
-    )
+        return Judged(BROKEN, where, f"its contract is gone{looks}", "who listens cannot read it any more", who, way)
+    why = "its events can be read as plain JSON only, also by those who listened"
+    return Judged(CARE, where, f"its contract is gone; it was retired{looks}", why, who, "archive its topics")
 
 
 def _domain(both: Both) -> Iterator[Judged]:

@@ -1,6 +1,7 @@
 """Contracts as documents: valid by others' rules, the same for the same code, and guarded by the command that `make check` runs."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from streams import discover
 from streams.envelope import decode_command, decode_event
 from streams.personal import is_sealed
 from tests.caravan.conftest import ROOT, caravan_in
-from tests.caravan.edited import Edit, Shipped, checkout
+from tests.caravan.edited import Edit, Shipped, checkout, planted
 
 SPEC = json.loads(
     Path(__file__).with_name("asyncapi-3.0.0.json").read_text("utf-8")
@@ -295,13 +296,51 @@ def test_the_build_fails_on_an_incompatible_event(found: Documents, tmp_path: Pa
     )
 
 
-def test_a_contract_that_is_gone_names_who_imports_it(found: Documents, tmp_path: Path) -> None:
+LISTENER = """
+from topics.invoices import INVOICES, InvoiceCreated
+
+INVOICED = Policy("invoiced", INVOICES, POINTS, on={InvoiceCreated: lambda fact: ()})
+"""
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_domain_comes_retires_and_goes(found: Documents, tmp_path: Path) -> None:
+    """Its contract cannot be deleted before it was retired and nobody listens, and who listens is named."""
     place = checkout(tmp_path / "copy", found, {})
-    (place / "topics/points.py").unlink()
-    done = caravan_in(place, ["contracts", "check"], {})
-    assert done.returncode == 1
-    assert (
-        "topics/points.py is gone, and code of another domain imports it; its events are listened to by policy payments of promotions"
-        in done.stderr
-    )
-    assert "Retire it first" in done.stderr
+    (place / "tests").mkdir()
+    (place / "tests/__init__.py").touch()
+    shutil.copy(ROOT / "pyproject.toml", place)
+    contract, agents, points = place / "topics/invoices.py", place / "agents/invoices", place / "agents/points/agent.py"
+
+    def told(*arguments: str, status: int) -> str:
+        done = caravan_in(place, arguments, {})
+        assert done.returncode == status, done.stdout + done.stderr
+        return " ".join((done.stdout + done.stderr).split())
+
+    told("new", "invoices", "--yes", "--into", str(place), status=0)
+    assert "domain invoices it is new" in told("contracts", "check", status=1)
+    told("contracts", "export", status=0)
+    alone = points.read_text("utf-8")
+    points.write_text(alone + LISTENER, "utf-8")
+    assert "words, examples or who listens" in told("contracts", "check", status=1)
+    told("contracts", "export", status=0)
+
+    words, kept = contract.read_text("utf-8"), place / "kept.py"
+    contract.rename(kept)
+    gone = told("contracts", "check", status=1)
+    assert "its events are listened to by policy invoiced of points" in gone
+    assert "Retire it first: Topic('invoices', ..., retired=True)" in gone
+    kept.rename(contract)
+
+    contract.write_text(planted(words, [('Topic("invoices", ', 'Topic("invoices", retired=True, ')]), "utf-8")
+    assert "with care domain invoices it is retired mind: its clients get 410" in told("contracts", "check", status=1)
+    told("contracts", "export", status=0)
+    contract.unlink()
+    shutil.rmtree(agents)
+    assert "Take it out of these first" in told("contracts", "check", status=1)
+    points.write_text(alone, "utf-8")
+    assert "with care domain invoices its contract is gone; it was retired" in told("contracts", "check", status=1)
+    told("contracts", "export", status=0)
+    assert not (place / "docs/contracts/schemas/invoices").exists()
+    told("contracts", "check", status=0)

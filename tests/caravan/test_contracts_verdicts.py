@@ -224,20 +224,18 @@ def test_nothing_is_said_of_what_did_not_change(shipped: Shipped) -> None:
 
 
 @pytest.mark.parametrize(
-    ("retired", "listeners", "level", "words"),
+    ("retired", "imported", "level", "words"),
     [
         (False, True, BROKEN, "retire it first"),
+        (False, False, BROKEN, "retire it first"),
         (True, True, BROKEN, "take it out of these first"),
         (True, False, CARE, "archive its topics"),
-        (False, False, BROKEN, "retire it first"),
     ],
 )
 def test_a_domain_goes_when_it_was_retired_and_nobody_listens(
-    shipped: Shipped, retired: bool, listeners: bool, level: Level, words: str
+    shipped: Shipped, retired: bool, imported: bool, level: Level, words: str
 ) -> None:
     told = {**shipped.documents[CONTRACTS]["domains"]["points"], "retired": retired}
-    if not listeners:
-        told["events"] = {name: {**kind, "listeners": []} for name, kind in told["events"].items()}
-    verdict = gone("points", told, {})
-    assert (verdict.level, verdict.who) == (level, (PAYMENTS,) if listeners else ())
+    verdict = gone("points", told, {}, imported=imported)
+    assert (verdict.level, verdict.who) == (level, (PAYMENTS,))
     assert words in verdict.way
