@@ -12,7 +12,8 @@ from api.client.reads import Read
 from api.client.wire import AWAY, STREAM, Pause, Wire, words
 
 T = TypeVar("T")
-ABSENT = "absent"  # the event that says: there is no such thing (yet, or any more)
+STATE = ("", "message")  # names of the events that are states
+ABSENT = "absent"  # the one that says: there is no such thing (yet, or any more)
 RETRY_S = 1.0  # until the edge says another
 
 
@@ -136,8 +137,8 @@ class Live(Generic[T]):
     async def _events(self, lines: AsyncIterator[bytes]) -> AsyncIterator[Event]:
         parser = Parser()
         async for line in lines:
-            if (event := parser.take(line)) is not None:
-                yield event
+            if (event := parser.take(line)) is not None and event.name in (*STATE, ABSENT):
+                yield event  # others tell why the stream ends
             if parser.retry is not None:
                 self._retry = parser.retry
 

@@ -289,6 +289,32 @@ def test_events_are_read_as_the_standard_says() -> None:
     assert parser.retry == 0.25
 
 
+async def test_a_stream_is_begun_again_with_its_last_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no state is not shown, and what was cut short comes again."""
+    monkeypatch.setattr(wire, "FIRST_S", 0.0)
+
+    def stream(text: str) -> web.Response:
+        return web.Response(text=f"retry: 1\n\n{text}", content_type="text/event-stream")
+
+    state = 'id: {0}\ndata: {{"user_id":"u1","active":{0},"held":0,"available":0}}\n\n'.format
+    replies = [
+        stream("id: 1\nevent: absent\ndata: null\n\n" + state(2) + 'event: dropped\ndata: {"code":"too_slow"}\n\n'),
+        None, problem(503, "not_ready"), stream(state(3) + state(4).rstrip()), stream(state(4)),
+    ]  # fmt: skip
+    async with told(*replies) as (edge, client):
+        seen = []
+        async with client.live(balance, user_id="u1").after("t1") as states:
+            async for one in states:
+                seen.append(one.active if one else None)
+                if seen[-1] == 4:
+                    break
+
+        assert seen == [None, 2, 3, 4]
+        assert states.last_id == "4"
+        assert [path.partition("/live")[2] for path, _, _ in edge.asked] == ["?after=t1", "", "", "", ""]
+        assert [headers.get("last-event-id") for _, headers, _ in edge.asked] == [None, "2", "2", "2", "3"]
+
+
 async def test_what_is_no_stream_is_told() -> None:
     """Such as a page of whatever stands before the edge."""
     async with told(says(200, {})) as (_, client):

@@ -83,6 +83,7 @@ const LONGEST_S = 2; // between two tries
 const MOST_S = 60; // that the edge may tell us to wait
 const CRASHES = 3; // how often a 500 is tried again
 const AGAIN = new Set([408, 429, 502, 503, 504]);
+const STATES = new Set(["", "message", "absent"]); // names of events that are states
 const YET = new Set(["in_progress", "not_yet_applied"]); // each a 409 that passes
 
 interface Request {
@@ -188,7 +189,7 @@ export class Client {
         } else {
           for await (const event of events(answer.body, quiet)) {
             if (event.retry !== undefined) retry = event.retry;
-            if (event.data === undefined) continue;
+            if (event.data === undefined || !STATES.has(event.name)) continue; // others tell why the stream ends
             if (event.id) last = event.id;
             seen?.(last);
             yield event.name === "absent" ? null : (JSON.parse(event.data) as Shown<K>);

@@ -98,7 +98,7 @@ test("a list is read part by part, and includes what was written", async () => {
 
 test("a stream is begun again with its last id", async () => {
   const stream = (text: string): Reply => [200, `retry: 1\n\n${text}`];
-  const last = stream('id: 3\ndata: {"active":3}\n\n');
+  const last = stream('event: dropped\ndata: {"code":"too_slow"}\n\nid: 3\ndata: {"active":3}\n\n');
   const replies = [stream('id: 1\nevent: absent\ndata: null\n\nid: 2\ndata: {"active":2}\n\nid: 9\ndata: cut'), null, problem(503, "not_ready"), last];
   await told(replies, async (client, asked) => {
     const seen = [];
