@@ -181,7 +181,7 @@ class Deciding:
                 f"{topic} is empty and Postgres has relayed up to number {claim.relayed}: the topic was wiped. Restore Kafka, "
                 "or reset both."
             )
-        last = await last_event(self._log, self._told, topic, partition)
+        last = await last_event(self._log, self._told, topic, partition, (start, end))
         number = last.number if last else 0
         if last is not None and last.source.offset >= claim.next:
             await self._look_back()  # a takeover was broken off before its commands were read again

@@ -16,9 +16,11 @@ BREATH = 256  # events between two chances for everything else on this loop
 GARBAGE = 1000  # records of strangers at the end of an event topic behind which the last event is looked for
 
 
-async def last_event(log: Log, reader: EventReader, topic: str, partition: int) -> EventEnvelope | None:
-    """The last event of ours on a partition; whatever others put behind it is stepped over."""
-    start, end = await log.bounds(topic, partition)
+async def last_event(
+    log: Log, reader: EventReader, topic: str, partition: int, bounds: tuple[int, int] | None = None
+) -> EventEnvelope | None:
+    """The last event of ours on a partition, within its `bounds` if they were asked for before; whatever others put behind it is stepped over."""
+    start, end = bounds or await log.bounds(topic, partition)
     for offset in range(end - 1, max(start, end - GARBAGE) - 1, -1):
         if (record := await log.read(topic, partition, offset)) is not None:
             with suppress(Unfit):
