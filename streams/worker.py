@@ -1,7 +1,6 @@
 """The worker: one process that runs the agents of some or all domains."""
 
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -10,7 +9,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal
 
-from streams import discover
+from streams import collector, discover
 from streams.acting import Acting
 from streams.agent import Agent, Changelog, Decider, Folds, Projection, agents_of, start_of
 from streams.app import App
@@ -193,7 +192,7 @@ async def run(
             worker.run_domain(domain, agents)
     if not worker.apps:
         raise CaravanError("There is no such domain; `ls agents` shows them.")
-    _tune_collector()
+    collector.tune()
     stopping = asyncio.Event()
     watchdog = Watchdog(leave=END_S)
     watchdog.start()
@@ -202,12 +201,6 @@ async def run(
         await _work(worker, stopping, ", ".join(rebuild or domains or discover.domains()))
     finally:
         watchdog.leave()  # what is left of this process has its time too, and no more
-
-
-def _tune_collector() -> None:
-    """Batches make many small objects that die by reference count; with Python's thresholds the collector would take 3/4 of the time."""
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
 
 
 async def _within(seconds: float, ends: Sequence[Coroutine[Any, Any, Any]]) -> bool:

@@ -18,6 +18,7 @@ from caravan.replay.code import tables
 from caravan.replay.plan import plan
 from caravan.replay.run import Progress, Replay, Wishes
 from caravan.tail import EARLIEST, start_of
+from streams import collector
 from streams.errors import CaravanError
 from streams.reading import Place, Reader
 from streams.settings import Settings
@@ -77,6 +78,7 @@ def replay(folder: Path, domain: str, asked: Asked) -> None:
     chosen = _tables(domain, asked)
     ours = settings(folder)
     logging.getLogger("streams").setLevel(logging.ERROR)  # what stops the replay is told by itself
+    collector.tune()
     try:
         uvloop.run(_ACTIONS[asked.action](Job(ours, folder, domain, chosen, asked)))
     except (Problem, CaravanError) as error:

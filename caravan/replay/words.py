@@ -124,13 +124,13 @@ def swapped(domain: str, known: Known) -> str:
     """What a swap did."""
     put = f" ({', '.join(known.lost)} was lost and is there again)" if known.lost else ""
     back = "" if known.lost else f" Exchange them again: caravan replay {domain} --swap-back."
-    return f"{domain}: {_what(known)} are swapped in{put}; those from before stand beside.{back} Done, drop them: caravan replay {domain} --abort"
+    return f"{domain}: swapped in: {_what(known)}{put}; those from before stand beside.{back} Done, drop them: caravan replay {domain} --abort"
 
 
 def swapped_back(domain: str, known: Known) -> str:
     """What a swap back did."""
     return (
-        f"{domain}: {_what(known)} are those from before the swap again, kept up to now. "
+        f"{domain}: as before the swap again, and kept up to now: {_what(known)}. "
         f"Exchange them again: caravan replay {domain} --swap. Drop what was built: caravan replay {domain} --abort"
     )
 
