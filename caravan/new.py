@@ -261,11 +261,13 @@ def afterwards(names: Names) -> str:
     body = f'{{"{names.key}": "{names.aggregate}-1", "text": "Hello"}}'
     test = f".venv/bin/python -m pytest tests/{names.domain}"
     run = "caravan up --reload"
+    export = "caravan contracts export"
     header = """-H "Authorization: Bearer $TOKEN\""""
     return f"""
 Next:
   {test}  # its tests pass already
   {run:<{len(test)}}  # a platform that runs with --reload has it by now
+  {export:<{len(test)}}  # the contracts as documents; make check asks for it
   TOKEN=$(caravan token --user u1 --role User)
   curl -s localhost:8000/v1/{names.domain}/{names.command} {header} -H 'Content-Type: application/json' -H 'Prefer: wait=5' -d '{body}'
   curl -s localhost:8000/v1/{names.domain}/{names.aggregate}/{names.aggregate}-1 {header}
