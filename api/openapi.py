@@ -179,7 +179,7 @@ def _live(signature: Signature, shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _LIVE = """The answer of the view as it stands, then each newer one, until the token expires; several changes may arrive as
-one, and the newest always arrives. The event `absent` (data `null`) says that there is nothing to show (yet). Coming back with the id of
+one, and the newest always arrives. The event `absent` (data `null`) says that there is nothing to show (yet), `dropped` (data `{"code": "too_slow"}`) to a client that reads too slowly why its stream ends. Coming back with the id of
 the last event gives the newest state, never an older one."""
 _LIVE_PAGE = " Shown is the first part of the list."
 
