@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict, Unpack, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import to_json
@@ -112,6 +112,13 @@ class Topic:
         return f"{self.domain}.changelog"
 
 
+class Versions(TypedDict, total=False):
+    """Class arguments of messages that have changed: the current version, and an upcaster from each one before to the next."""
+
+    version: int
+    upcasts: Mapping[int, Upcast]
+
+
 class Message(BaseModel):
     """What commands and events share: immutable payloads with a topic, a key, a wire name and a schema version."""
 
@@ -129,7 +136,9 @@ class Message(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def _declare(cls, topic: Topic, key: str | None, version: int, upcasts: Mapping[int, Upcast]) -> None:
+    def _declare(
+        cls, topic: Topic, key: str | None, version: int = 1, upcasts: Mapping[int, Upcast] = MappingProxyType({})
+    ) -> None:
         cls.topic = topic
         cls.key_field = key or topic.key
         cls.wire_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
@@ -214,14 +223,13 @@ class Command(Message):
         services: Sequence[str] = (),
         examples: Sequence[Mapping[str, Any]] = (),
         after: Sequence[str] = (),
-        version: int = 1,
-        upcasts: Mapping[int, Upcast] = MappingProxyType({}),
         retired: bool = False,
+        **versions: Unpack[Versions],
     ) -> None:
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Command, topic=...)`.")
-        cls._declare(topic, key, version, upcasts)
+        cls._declare(topic, key, **versions)
         if not roles and not services:
             raise ContractError(f"{cls.__name__}: nobody may issue it; declare roles or services.")
         if unknown := set(roles) - set(ROLES):
@@ -252,13 +260,12 @@ class Event(Message):
         *,
         topic: Topic | None = None,
         key: str | None = None,
-        version: int = 1,
-        upcasts: Mapping[int, Upcast] = MappingProxyType({}),
+        **versions: Unpack[Versions],
     ) -> None:
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Event, topic=...)`.")
-        cls._declare(topic, key, version, upcasts)
+        cls._declare(topic, key, **versions)
         topic.events[cls.wire_name] = cls
 
 
