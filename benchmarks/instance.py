@@ -66,7 +66,8 @@ async def platform(folder: Path) -> AsyncIterator[Platform]:
         callers = [("--user", f"caller-{number}", "--role", "Admin") for number in range(CALLERS)]
         tokens = [await _caravan("token", *caller, environment=environment) for caller in callers]
         edge, _ = instance.run.children["edge"]
-        yield Platform(instance.run.url, tokens, environment["CARAVAN_POSTGRES"], edge, Settings.from_env(environment))
+        settings = Settings.from_env({**environment, "CARAVAN_NAMESPACE": LIVE})
+        yield Platform(instance.run.url, tokens, environment["CARAVAN_POSTGRES"], edge, settings)
 
 
 def _place(exports: Mapping[str, str], folder: Path) -> Place:
