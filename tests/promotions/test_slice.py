@@ -1,5 +1,6 @@
 """Promotions and points through the loop in memory: commands in, results, events, documents and rows out, and time that passes."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -157,3 +158,13 @@ def test_the_events_alone_rebuild_documents_and_rows_of_both_domains(kit: Kit) -
         assert {key: stored.data for key, stored in rebuilt.states.items()} == {
             key: stored.data for key, stored in live.states.items()
         }
+
+
+def test_what_a_newer_edge_let_in_goes_from_the_command_into_the_event(kit: Kit) -> None:
+    """The code of today does not know the field, and a newer projection will want it."""
+    (command,) = examples(CreateCampaign)[:1]
+    payload = json.loads(command.to_json()) | {"colour": {"of": "the newer edge"}}
+    told = kit.send(CreateCampaign.from_topic(json.dumps(payload).encode()))
+    assert told.status == "accepted"
+    (created,) = [envelope for envelope in kit.envelopes() if envelope.type == "campaign_created"]
+    assert json.loads(bytes(created.payload))["colour"] == {"of": "the newer edge"}
