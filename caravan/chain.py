@@ -14,7 +14,7 @@ from caravan.decoded import fields, named, outcome_words
 from sinks.postgres.explain import Evidence, Known
 from streams import discover
 from streams.acting import issued
-from streams.agent import Agent, Decider, Policy, agents_of
+from streams.agent import Agent, Decider, Folds, Policy, agents_of
 from streams.contract import Event, Message, Topic
 from streams.decision import ROOT
 from streams.effect import Effect
@@ -24,7 +24,7 @@ from streams.ids import derived, milliseconds
 from streams.personal import MASK, masked, personal_fields
 from streams.reading import Place, Reader
 from streams.records import CORE_EVENTS
-from streams.shard import document_key
+from streams.shard import document_key, space_of
 from streams.sink import fact_of
 
 SCAN = 50_000  # records that are looked at for the events of one command
@@ -249,7 +249,7 @@ class Chain:
             node.note = f"its contract does not take it any more: {str(error).splitlines()[0]}"
             return node
         for domain, agent in self._agents:
-            if isinstance(agent, Decider) and agent.topic is topic:
+            if isinstance(agent, Folds) and agent.source is topic:
                 await self._rows(node, agent, envelope, message)
             elif isinstance(agent, Policy) and agent.source is topic and type(message) in agent.on:
                 await self._policy(node, domain, agent, left, message, depth)
@@ -257,17 +257,19 @@ class Chain:
                 await self._effect(node, agent, left, message, depth)
         return node
 
-    async def _rows(self, node: EventNode, decider: Decider, envelope: EventEnvelope, message: Event) -> None:
-        """The rows of the domain's projection, run on the event and the documents as they are now."""
-        domain, key, table = decider.topic.domain, envelope.aggregate_id, decider.table
-        names = {sub_key: document_key(key, sub_key) for sub_key in (ROOT, *decider.reads(message))}
-        stored = await self._evidence.documents(domain, list(names.values()))
+    async def _rows(self, node: EventNode, agent: Folds, envelope: EventEnvelope, message: Event) -> None:
+        """The rows that a decider or a projection makes, run on the event and the documents as they are now."""
+        domain, table = agent.target.domain, agent.table
+        states = {}
         try:
-            states = {
-                sub: table.decode(sub, stored[name]) if name in stored else table.initial(sub)
-                for sub, name in names.items()
-            }
-            rows = [(row.__rows__.name, row._asdict()) for row in decider.project(fact_of(envelope, message), states)]
+            if table is not None:
+                space = "" if isinstance(agent, Decider) else space_of(agent.name)
+                sub_keys = (ROOT, *agent.reads(message))
+                names = {sub: space + document_key(envelope.aggregate_id, sub) for sub in sub_keys}
+                stored = await self._evidence.documents(domain, list(names.values()))
+                for sub, name in names.items():
+                    states[sub] = table.decode(sub, stored[name]) if name in stored else table.initial(sub)
+            rows = [(row.__rows__.name, row._asdict()) for row in agent.project(fact_of(envelope, message), states)]
         except Exception as error:  # noqa: BLE001 - projections may raise anything
             node.note = f"its rows cannot be told: {type(error).__name__}: {error}"
             return

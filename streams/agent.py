@@ -105,7 +105,7 @@ class Projection:
     `project(fact, state)` is pure and gives the rows of an event. With a `table` it keeps state of its own, by the keys of the events: `evolve(state, event)`
     says what changes, and `project` gets the state after the event, as in a decider. A row belongs to one key of the source: two partitions never write one row,
     so what counts over many keys is counted by key and summed by the view. A new projection begins with the first event there is, or with `start="now"` with the
-    next one; a rebuild begins with the first.
+    next one; a rebuild begins with the first. A position token tells of the decider alone: these rows follow a moment later.
     """
 
     name: str

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -268,6 +269,7 @@ class Platform:
         self.env = ours | environment(settings) | {"PYTHONPATH": str(ROOT), "POST_OFFICE": office.url}
         self.workers: list[Child] = []
         self.sent: list[Row] = []
+        self.ids: list[UUID] = []
         self._kafka, self._signer = Kafka(settings), Signer(settings.signing_keys)
         self._module = ModuleType("parcels")
         exec(PARCELS, vars(self._module))  # the same text that the workers read
@@ -313,7 +315,8 @@ class Platform:
         for customer, day, weight in rows:
             command = self._module.SendParcel(customer=customer, day=day, weight=weight)
             at = SystemClock().now()
-            key, value = command_record(command, command_id=uuid7(unix_ms()), issued_at=at, actor=USER)
+            self.ids.append(uuid7(unix_ms()))
+            key, value = command_record(command, command_id=self.ids[-1], issued_at=at, actor=USER)
             await self._kafka.publish(
                 "parcels.commands", key, value, signed("parcels.commands", key, value, self._signer)
             )
@@ -436,6 +439,8 @@ async def test_new_domains_take_up_the_history_and_all_is_built_again_from_the_t
     assert await shown(platform) == model(platform.sent)
     status, words = await platform.caravan("audit")
     assert status == 0, words
+    status, words = await platform.caravan("explain", str(platform.ids[0]))
+    assert "report.days" in words, words
 
     before, asked = await platform.tables(), office.asked.copy()
     assert set(office.asked.values()) == {1}
@@ -485,7 +490,10 @@ async def damage_is_seen(platform: Platform) -> None:
     await platform.rows("UPDATE \"@report\".days SET weight = weight + 1 WHERE customer = 'c1' AND day = $1", DAYS[0])
     await platform.rows('DELETE FROM "@report".state WHERE key = $1', f"/by_day/d2/day/{DAYS[2]}")
     status, words = await platform.caravan("audit", "--json")
-    found = {(one["check"], one["domain"]) for one in json.loads(next(line for line in words.splitlines() if line.startswith("{")))["findings"]}
+    found = {
+        (one["check"], one["domain"])
+        for one in json.loads(next(line for line in words.splitlines() if line.startswith("{")))["findings"]
+    }
     assert (status, found) == (1, {("row_changed", "report"), ("document_missing", "report")})
 
 
