@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 NAMED = 100  # findings of one name and domain that are told one by one; the others are counted
 
-_EVENTS_STAND = (
-    "The events are the truth: rebuild the domain's views beside the live ones (caravan worker --rebuild) and compare."
-)
+_EVENTS_STAND = "The events are the truth: caravan replay builds the domain's views anew beside the live ones, compares, and puts them in place."
 _BOTH = "Restore Kafka and Postgres from the same moment."
 MENDS = {
     "offset_jumped": "Somebody moved the position: stop the workers, set `next` of this row of `offsets` back to the first of these offsets; "

@@ -142,7 +142,7 @@ class Replay:
 
     async def abort(self) -> Known:
         """Drop what was built; after a swap that is the old tables."""
-        known = await self._there()
+        known = self._new() if await self.beside.has_other() else await self._there()
         await self.beside.drop()
         return known
 
@@ -157,6 +157,9 @@ class Replay:
         """What is known of it, once it is begun."""
         known = await self.beside.known()
         if known is None:
+            if await self.beside.has_other():
+                words = "was built by something else, as caravan worker --rebuild; end that, and drop it with --abort"
+                raise NotNow(f"the schema {self.beside.shadow} {words}")
             known = self._new()
             await self._demand_keys(known)
         elif known.state == "swapped":

@@ -113,6 +113,13 @@ class Beside:
         told = await self._value(f"SELECT told FROM {self._named(self.shadow, _TABLE)}")
         return _known(told) if told else None
 
+    async def has_other(self) -> bool:
+        """Whether something that is no replay has built in the schema beside."""
+        table = self._named(self.shadow, "offsets")
+        if await self.known() is not None or not await self._value("SELECT to_regclass($1)", table):
+            return False
+        return bool(await self._value(f"SELECT EXISTS (SELECT FROM {table})"))
+
     async def make(self, known: Known) -> None:
         """Make the schema beside with all its tables, those that are missing, and write down what is known."""
         await self.migrate()

@@ -275,3 +275,18 @@ def diff_in(said: str) -> str:
 async def known_diff(ground: Ground) -> str:
     """The mark of the diff that the status tells."""
     return diff_in((await replay(ground, "--status"))[1])
+
+
+async def test_what_something_else_has_built_beside_is_not_gone_on_with(ground: Ground) -> None:
+    """Nobody knows of what code it is; it can be dropped."""
+    await ground.worker()
+    await ground.load.send(orders(11, 100))
+    await ground.settle()
+    other = ground.start_worker("--rebuild", "points")
+    await until(lambda: built(ground), "it builds")
+    assert await other.leave() == 0
+    status, said = await replay(ground)
+    assert (status, "was built by something else" in said) == (2, True), said
+    assert (await replay(ground, "--abort"))[0] == 0
+    status, said = await replay(ground)
+    assert status == 0, said
