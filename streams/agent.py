@@ -168,12 +168,14 @@ Folds = Decider | Projection
 """The agents whose documents and rows follow from events alone."""
 
 
-def start_of(agent: Agent, *, from_nothing: bool) -> Literal["earliest", "now"]:
+def start_of(agent: Agent, *, from_nothing: bool) -> Literal["earliest", "now", "kept"]:
     """Where an agent begins that has no position. `from_nothing`: it was lost with Postgres, so what came since it had begun is read again.
 
-    An effect begins as it says also then: what it did is told by its domain (`streams.recalling`).
+    Then old commands may be deleted, which their events have outlived. An effect begins as it says also then: what it did is told by its domain (`streams.recalling`).
     """
-    if isinstance(agent, Decider) or (from_nothing and isinstance(agent, Policy | Projection)):
+    if isinstance(agent, Decider):
+        return "kept" if from_nothing else "earliest"
+    if from_nothing and isinstance(agent, Policy | Projection):
         return "earliest"
     return agent.start
 

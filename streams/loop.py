@@ -57,9 +57,9 @@ class Partition:
         log: Log,
         feed: Feed,
         owner: str,
-        start: Literal["earliest", "now"] = "earliest",
+        start: Literal["earliest", "now", "kept"] = "earliest",
     ) -> None:
-        """Nothing happens before `run`. `start` is where a position begins that nobody has had yet."""
+        """Nothing happens before `run`. `start` is where a position begins that nobody has had yet: `kept` is the first record that is still there."""
         self.slot = slot
         self._start = start
         self.handler = handler
@@ -176,7 +176,7 @@ class Partition:
     async def _own(self) -> None:
         """Claim, check that store and log belong together, and have the transport deliver from the position on."""
         self._reassigned, held = False, self._epoch
-        begin = (await self._log.bounds(*self.slot[2:]))[1] if self._start == "now" else 0
+        begin = 0 if self._start == "earliest" else (await self._log.bounds(*self.slot[2:]))[self._start == "now"]
         claim = await self._store.claim(self.slot, self.owner, held, begin)
         if claim.epoch != held:
             self.handler.forget()

@@ -238,7 +238,7 @@ class Kit:
         return Acting(agent, slot, **ports, from_nothing=self.from_nothing)
 
     def _open(
-        self, slot: Slot, handler: Handler, store: MemoryStore, start: Literal["earliest", "now"] = "earliest"
+        self, slot: Slot, handler: Handler, store: MemoryStore, start: Literal["earliest", "now", "kept"] = "earliest"
     ) -> None:
         partition = Partition(slot, handler, store=store, log=self.broker, feed=self.broker, owner="kit", start=start)
         self.broker.join(slot, partition)

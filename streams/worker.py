@@ -130,7 +130,7 @@ class Worker:
     def _partition(self, agent: Agent, app: App, slot: Slot) -> Partition:
         handler: Handler
         if isinstance(agent, Decider):
-            return self._open(slot, self._deciding(agent, slot), app, "earliest")
+            return self._open(slot, self._deciding(agent, slot), app, start_of(agent, from_nothing=self._from_nothing))
         if isinstance(agent, Effect):
             adapter = self._adapters[agent]
             handler = Effecting(
@@ -163,7 +163,7 @@ class Worker:
         return [agent for agent in self._adapters if agent.target.domain == domain]
 
     def _open(
-        self, slot: Slot, handler: Handler, app: App, start: Literal["earliest", "now"] = "earliest"
+        self, slot: Slot, handler: Handler, app: App, start: Literal["earliest", "now", "kept"] = "earliest"
     ) -> Partition:
         partition = Partition(slot, handler, store=self.store, log=self.log, feed=app, owner=self._owner, start=start)
         if isinstance(handler, Effecting):

@@ -240,6 +240,22 @@ def test_what_was_under_way_is_looked_up_or_parked_and_the_operator_decides() ->
         assert sorted(kit.posts["plain"].done.values()) == [1, 1, 2]
 
 
+def test_commands_that_are_not_kept_any_more_are_told_by_their_events() -> None:
+    """Those that are still there are read again, and what was not decided is decided."""
+    with Losing.usual() as kit:
+        for n in range(20):
+            kit.send(Add(account=ACCOUNTS[n % 4], amount=1 + n % 6))
+        built = kit.counted()
+        for partition in range(TALLY.partitions):
+            kit.broker.drop(TALLY.commands_topic, partition, range(7))
+        late = Add(account=ACCOUNTS[0], amount=900)
+        kit.lose([late])
+
+        assert [row[2] for row in kit.rows("entries") if row[2] == 900] == [900]
+        assert built["tally"]["results"].items() <= kit.counted()["tally"]["results"].items()
+        assert all(max(post.done.values(), default=1) == 1 for post in kit.posts.values())
+
+
 def test_a_result_that_was_not_decided_yet_is_decided_first() -> None:
     """The effect has told what came of its calls, and Postgres is lost before its domain took it up."""
     with pytest.MonkeyPatch.context() as patch, Losing(decider(), outward("plain")) as kit:
