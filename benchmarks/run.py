@@ -9,17 +9,18 @@ from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
 
-from benchmarks import events, instance, machine, projection, report, results, streams, subscribing
+from benchmarks import events, instance, machine, projection, replay, report, results, streams, subscribing
 from benchmarks.instance import StartError
 from benchmarks.latency import Client, LatencyError, Offer
 from benchmarks.projection import MeasurementError
+from benchmarks.replay import ReplayError
 from benchmarks.results import Result
 from benchmarks.streams import StreamsError
 from benchmarks.subscribing import SubscribeError
 from benchmarks.systems import Place, System, systems
 from streams.envelope import Signer
 
-WORKS = ("projection", "subscribe", "command-to-view", "live-streams")
+WORKS = ("projection", "subscribe", "command-to-view", "live-streams", "replay")
 AGE = timedelta(hours=1)  # of the first event; later than all of them is none
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     options = _parser().parse_args()
     try:
         header, found = asyncio.run(_run(options))
-    except (MeasurementError, LatencyError, StreamsError, SubscribeError, StartError) as error:
+    except (MeasurementError, LatencyError, StreamsError, SubscribeError, ReplayError, StartError) as error:
         sys.exit(f"benchmarks: {error}")
     arguments = [f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else []
     header["commands"] = [shlex.join(["make", "bench", *arguments])]
@@ -47,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=20, help="for how long, beside the warm-up")
     parser.add_argument("--streams", type=int, default=1000, help="that are open in live-streams")
     parser.add_argument("--changes", type=int, default=100, help="a second of what they show")
+    parser.add_argument("--replayed", type=int, default=100_000, help="commands whose events are replayed")
+    parser.add_argument("--throttle", type=int, default=2000, help="events a second of a replay beside live traffic")
     parser.add_argument("--works", type=_names, default=WORKS, help=f"some of {','.join(WORKS)}")
     parser.add_argument("--systems", type=_names, default=(), help="some of the systems of the projection")
     return parser
@@ -77,6 +80,10 @@ async def _run(options: argparse.Namespace) -> tuple[dict[str, object], list[Res
             async with instance.platform(Path(folder) / "streams") as platform:
                 header = header or await machine.describe(platform.dsn)
                 found += await _streams(platform, options)
+        if "replay" in options.works:
+            async with instance.platform(Path(folder) / "replay") as platform:
+                header = header or await machine.describe(platform.dsn)
+                found += await _replay(platform, options)
     return header, found
 
 
@@ -177,6 +184,31 @@ async def _streams(platform: instance.Platform, options: argparse.Namespace) -> 
             results.summarise(figures[name], digits=2, load=f"{words}, {text}", unit=unit, **about)
             for name, (text, unit) in streams.MEANING.items()
         ]
+    return found
+
+
+async def _replay(platform: instance.Platform, options: argparse.Namespace) -> list[Result]:
+    offer, rates, taken = Offer(options.rate, options.seconds), defaultdict(list), defaultdict(list)
+    for number in range(options.rounds):
+        rates["live"].append(await replay.fill(platform, options.replayed, options.users, number))
+        rates["replay"].append(await replay.alone(platform))
+        print(
+            f"round {number + 1}  replay  { ({name: round(values[-1]) for name, values in rates.items()}) }/s",
+            flush=True,
+        )
+        taken["alone"].append(await Client(platform.url, platform.tokens, offer).measure(f"alone{number}"))
+        taken["beside a replay"].append(await replay.beside(platform, offer, f"beside{number}", options.throttle))
+        print(f"round {number + 1}  replay  { ({name: values[-1] for name, values in taken.items()}) }", flush=True)
+    about = {"work": "replay", "system": "caravan", "commit": machine.commit()}
+    loads = {"live": "the worker deciding commands", "replay": "a replay alone"}
+    found = [
+        results.summarise(values, digits=0, load=loads[name], unit="events/s", **about)
+        for name, values in rates.items()
+    ]
+    for name, measured in taken.items():
+        throttled = f" of {options.throttle} events/s" if name != "alone" else ""
+        load = f"command-to-view, {options.rate} commands/s, {name}{throttled}, p99"
+        found.append(results.summarise([one.p99 for one in measured], digits=2, load=load, unit="ms", **about))
     return found
 
 
