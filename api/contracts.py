@@ -266,7 +266,7 @@ code,pre{font:.9em ui-monospace,monospace}code{overflow-wrap:anywhere}
 small{display:block;font-size:.8rem}
 .message{border-bottom:1px solid var(--line);scroll-margin-top:7rem}summary{cursor:pointer;padding:.35rem 0}
 .message>summary>code{font-weight:600}.gist{font-size:.9rem;opacity:.75}.message[open]>summary .gist{display:none}
-.message>div{padding:0 0 1rem 1.1rem;scroll-margin-top:8rem}
+.message>div{padding:0 0 1rem 1.1rem;scroll-margin-top:9.5rem}
 .badge{font-size:.75rem;border:1px solid var(--line);border-radius:1rem;padding:.05rem .5rem;white-space:nowrap}
 .badge.personal{color:var(--warm);border-color:currentColor}.badge.warn{background:var(--warm);color:Canvas;border-color:transparent}
 dl{display:grid;grid-template-columns:auto 1fr;gap:.1rem .9rem;margin:.4rem 0 .8rem;font-size:.92rem}dt{opacity:.7}dd{margin:0}
@@ -275,7 +275,7 @@ th,td{text-align:left;vertical-align:top;padding:.25rem .8rem .25rem 0;border-to
 td:last-child{overflow-wrap:anywhere;min-width:9rem}
 pre{background:var(--soft);border-radius:.4rem;padding:.7rem;overflow-x:auto;margin:.3rem 0}
 .views{padding-left:1.2rem;margin:0}[hidden]{display:none!important}
-@media(max-width:40rem){.flow{grid-template-columns:1fr;gap:1.7rem;text-align:left}.flow ul:first-child{text-align:left}
+@media(max-width:40rem){header{position:static}.flow{grid-template-columns:1fr;gap:1.7rem;text-align:left}.flow ul:first-child{text-align:left}
 .topic::before,.topic::after{content:"↓";left:50%;right:auto;transform:translateX(-50%)}.topic::before{top:-1.6rem}.topic::after{top:auto;bottom:-1.6rem}
 .message>div{padding-left:0}}
 """
@@ -290,14 +290,14 @@ function apply() {
     domain.hidden = words.length > 0 && !domain.querySelector(".message:not([hidden])");
   document.getElementById("none").hidden = any;
 }
-function open() {
+function reveal() {
   const at = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const message = at && at.closest(".message");
   if (message) { message.open = true; message.scrollIntoView(); }
 }
 filter.addEventListener("input", apply);
-addEventListener("hashchange", open);
-open();
+addEventListener("hashchange", reveal);
+reveal();
 """
 
 

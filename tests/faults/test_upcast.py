@@ -52,7 +52,7 @@ async def versions(ground: Ground) -> Counter[int]:
 
 
 @pytest.mark.full
-@pytest.mark.req("SR112")
+@pytest.mark.req("SR073")
 async def test_records_of_version_1_are_read_for_ever(
     ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import pytest
-
 from streams.agent import Decider, Policy, Projection
 from streams.contract import Command, Event, Name, Topic
 from streams.decision import ROOT, Case, Decision, Refuse, State
@@ -132,7 +130,6 @@ def test_a_retired_domain_is_read_by_who_comes_later() -> None:
         assert kit.rows("punches", "passes") == sorted((card, 2) for card in HOLDERS)
 
 
-@pytest.mark.req("SR112")
 def test_a_renamed_domain_is_a_new_one_that_imports_the_history_of_the_old() -> None:
     """Every fact once and in the order of its key, over another number of partitions; what happens during the import too; then life goes on there."""
     with Kit(*old()) as kit:

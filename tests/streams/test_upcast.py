@@ -118,7 +118,6 @@ def read_event(record: Any) -> Any:
 # -- readers
 
 
-@pytest.mark.req("SR112")
 @pytest.mark.parametrize(("version", "payload"), OLD)
 def test_records_of_every_version_are_read(version: int, payload: dict[str, Any]) -> None:
     """From version 1 through the whole chain, with what no version knows."""
