@@ -9,7 +9,7 @@ MOST = 100  # rows that are told
 
 
 @check(
-    mend="The events are the truth: rebuild the domain beside the live rows and compare; find out who changed the rows."
+    mend="The events are the truth: caravan replay identity builds the rows anew and compares; find out who changed them."
 )
 async def login_has_one_owner(db: Db) -> list[Any]:
     """Every login of a registered user is theirs, so no two of them share one."""

@@ -7,7 +7,7 @@ from streams.view import Db
 
 MOST = 100  # rows that are told
 REBUILD = (
-    "The events are the truth: rebuild the domain beside the live rows and compare; find out who changed the rows."
+    "The events are the truth: caravan replay points builds the rows anew and compares; find out who changed them."
 )
 
 
