@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from caravan.contracts import fields, views
 from caravan.contracts.catalogue import path_of
 from caravan.contracts.differences import Difference, compare
-from caravan.contracts.documents import CONTRACTS, OPENAPI, Documents
+from caravan.contracts.documents import ASYNCAPI, CONTRACTS, OPENAPI, Documents
 from caravan.contracts.flow import Domain, named
 from caravan.contracts.judged import BROKEN, CARE, FINE, Judged
 from streams.contract import ROLES, Message, permits
@@ -74,6 +74,7 @@ def _unread(where: str, kind: type[Message], version: int, examples: Sequence[An
 
 def _verdicts(before: Documents, now: Documents) -> Iterator[Judged]:
     olds, news = before[CONTRACTS]["domains"], now[CONTRACTS]["domains"]
+    yield from _platform(before, now)
     for name in sorted({*olds, *news}):
         if name not in news:
             yield gone(name, olds[name], news)
@@ -81,6 +82,17 @@ def _verdicts(before: Documents, now: Documents) -> Iterator[Judged]:
             yield Judged(FINE, f"domain {name}", "it is new")
         else:
             yield from _domain(Both(f"domain {name}", olds[name], news[name], before, now))
+
+
+def _platform(before: Documents, now: Documents) -> Iterator[Judged]:
+    """What all domains share: the envelopes, and the routes of the platform itself."""
+    for kind, rules in (("command", fields.STEP), ("event", fields.EVENT)):
+        old, new = (documents[ASYNCAPI]["components"]["schemas"][kind] for documents in (before, now))
+        found = compare(old, new, {}, {})
+        yield from fields.judged(rules, f"envelope of every {kind}", found, ("everybody who reads a topic",))
+    for path, item in before[OPENAPI]["paths"].items():
+        if path not in now[OPENAPI]["paths"] and any("platform" in told["tags"] for told in item.values()):
+            yield Judged(BROKEN, f"route {path}", "it is gone", "its clients get 404", ("clients",), "keep it")
 
 
 def gone(name: str, old: Told, news: Told, *, imported: bool = False) -> Judged:

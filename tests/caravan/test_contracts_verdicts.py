@@ -1,11 +1,12 @@
 """Edits of shipped contracts, each with what it means to those who rely on them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 import pytest
 
-from caravan.contracts.documents import CONTRACTS, documents
+from caravan.contracts.documents import ASYNCAPI, CONTRACTS, OPENAPI, documents
 from caravan.contracts.judged import BROKEN, CARE, FINE, Judged, Level
 from caravan.contracts.verdicts import gone, unread, verdicts
 from streams.errors import ContractError
@@ -221,6 +222,31 @@ def test_nothing_is_said_of_what_did_not_change(shipped: Shipped) -> None:
     )
     assert judged(shipped, case) == []
     assert verdicts(shipped.documents, shipped.documents) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "words"),
+    [
+        ({"number": None}, BROKEN, "field number: it is gone"),
+        ({"number": {"type": "string"}}, BROKEN, "field number: string instead of integer"),
+        ({"shard": {"type": "integer"}}, FINE, "field shard: new, optional"),
+    ],
+)
+def test_the_envelope_is_a_contract_too(shipped: Shipped, change: dict[str, Any], level: Level, words: str) -> None:
+    now = deepcopy(shipped.documents)
+    properties = now[ASYNCAPI]["components"]["schemas"]["event"]["properties"]
+    for name, part in change.items():
+        properties.pop(name, None) if part is None else properties.update({name: part})
+    (verdict,) = verdicts(shipped.documents, now)
+    assert (verdict.level, verdict.where) == (level, "envelope of every event")
+    assert words in verdict.what
+
+
+def test_a_route_of_the_platform_is_a_contract_too(shipped: Shipped) -> None:
+    now = deepcopy(shipped.documents)
+    del now[OPENAPI]["paths"]["/v1/commands/{id}"]
+    (verdict,) = verdicts(shipped.documents, now)
+    assert (verdict.level, verdict.where) == (BROKEN, "route /v1/commands/{id}")
 
 
 @pytest.mark.parametrize(
