@@ -77,7 +77,11 @@ def replay(folder: Path, domain: str, asked: Asked) -> None:
     known_domains([domain])
     chosen = _tables(domain, asked)
     ours = settings(folder)
-    logging.getLogger("streams").setLevel(logging.ERROR)  # what stops the replay is told by itself
+    for name, level in (
+        ("streams", logging.ERROR),
+        ("aiokafka", logging.CRITICAL),
+    ):  # what stops the replay is told by itself
+        logging.getLogger(name).setLevel(level)
     collector.tune()
     try:
         uvloop.run(_ACTIONS[asked.action](Job(ours, folder, domain, chosen, asked)))
