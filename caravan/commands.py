@@ -89,6 +89,10 @@ def api(folder: Path, host: str, port: int) -> None:
     claim_port(host, port, "the edge", "choose another with --port")
     guard = Guard(Limits())
     guard.most = affordable(guard.limits)
+    if (streams := edge.state.edge.streams).most > guard.most // 2:
+        streams.most = guard.most // 2
+        few = f"open files are limited: at most {guard.most} connections, and {streams.most} of them live views"
+        print(f"{few}; raise the limit (ulimit -n) for {guard.limits.connections}", flush=True)
     uvicorn.run(
         edge,
         host=host,

@@ -34,6 +34,11 @@ _OUTCOME = """
         ORDER BY partition, "offset" LIMIT 1
     ) p ON true"""
 
+_STANDS = """
+    SELECT agent, topic, partition, next, number, epoch,
+        (SELECT sum(oid::bigint) FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+    FROM offsets ORDER BY 1, 2, 3"""
+
 
 class Stand(NamedTuple):
     """Where a domain stands on a partition: the next offset, and whether the record asked about is parked."""
@@ -128,9 +133,8 @@ class Reader:
         return dict.fromkeys(partitions, 0) | {row["partition"]: row["next"] for row in rows}
 
     async def stands(self) -> list[tuple[Any, ...]]:
-        """Where all agents of the domain stand: as long as it is the same, no row has changed."""
-        query = "SELECT agent, topic, partition, next, number, epoch FROM offsets ORDER BY 1, 2, 3"
-        return [tuple(row) for row in await self._connection.fetch(query)]
+        """Where all agents of the domain stand, and which tables it has: as long as it is the same, no row has changed."""
+        return [tuple(row) for row in await self._connection.fetch(_STANDS)]
 
     async def outcome(self, command_id: UUID, partition: int | None, offset: int | None) -> Any:
         """The row of `_OUTCOME`: all that is known of a command, in one snapshot; place it by partition and offset if known."""

@@ -126,6 +126,28 @@ async def test_who_does_not_read_is_dropped_and_told_why(
         assert await until(quick, number + 1) == [number + 1]
 
 
+async def test_tables_that_are_exchanged_are_read_again(
+    edge: Caller, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay puts others in their place, at the same positions, so nobody is told of a move."""
+    monkeypatch.setattr(feeds, "REREAD_S", 0.4)
+    monkeypatch.setattr(feeds, "LOOK_S", 0.1)
+    await writer.put(1)
+    role = f"{edge.settings.namespace}edge"
+    async with listening(edge, U1, "u1") as stream:
+        assert await until(stream, 1) == [1]
+        [(feed, _)] = inside(edge).feeds._all.values()
+        async with asyncio.timeout(60):
+            while feed.stands is None or feed._due or feed._reading:
+                await asyncio.sleep(0.02)
+        await edge.sql(
+            f"DO $$ BEGIN CREATE TABLE other (LIKE balance INCLUDING ALL); GRANT SELECT ON other TO {role};"
+            " INSERT INTO other (user_id, available, held) VALUES ('u1', 2, 0);"
+            " ALTER TABLE balance RENAME TO before; ALTER TABLE other RENAME TO balance; END $$"
+        )
+        assert await until(stream, 2) == [2]
+
+
 async def test_an_open_stream_opens_nothing_to_others(edge: Caller, writer: Writer) -> None:
     """What is shared is the answer, not the right to it; rows of other owners are not in it."""
     await writer.enter("u1", 1)
