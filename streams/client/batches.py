@@ -1,9 +1,9 @@
 """Events in batches, as Arrow tables or as data frames made of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -80,7 +80,8 @@ class Batches(Generic[F]):
 
     async def collect(self) -> Batch[F]:
         """All up to the end as one batch."""
-        return self._joined([self._arrow_taken(one) async for one in self._made()])
+        async with aclosing(self._made()) as made:
+            return self._joined([self._arrow_taken(one) async for one in made])
 
     def all(self) -> Batch[F]:
         """All up to the end as one batch, for programs without a loop."""
@@ -109,30 +110,26 @@ class Batches(Generic[F]):
 
     async def _made(self) -> AsyncGenerator[_Made]:
         """Arrow makes a batch in a thread while the next one is fetched."""
-        out: asyncio.Queue[Awaitable[_Made] | None] = asyncio.Queue(1)
-
-        async def feed() -> None:
-            try:
-                async with aclosing(self._chunks()) as chunks:
-                    async for chunk in chunks:
-                        await out.put(asyncio.create_task(self._batch(chunk)))
-            finally:
-                await out.put(None)
-
-        feeding = asyncio.create_task(feed())
+        coming: asyncio.Task[_Made] | None = None
         try:
-            while (coming := await out.get()) is not None:
-                yield await coming
-            await feeding
+            async with aclosing(self._chunks()) as chunks:
+                async for chunk, full in chunks:
+                    before, coming = coming, asyncio.create_task(self._batch(chunk))
+                    if before is not None:
+                        yield await before
+                    if not full:  # the next one may be long in coming
+                        last, coming = coming, None
+                        yield await last
+            if coming is not None:
+                last, coming = coming, None
+                yield await last
         finally:
-            feeding.cancel()
-            while not out.empty():
-                if (left := out.get_nowait()) is not None:
-                    cast("asyncio.Task[_Made]", left).cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
 
-    async def _chunks(self) -> AsyncGenerator[Chunk]:
-        """What was sifted, gathered until there are enough rows, or of a live one until nothing came for a moment."""
+    async def _chunks(self) -> AsyncGenerator[tuple[Chunk, bool]]:
+        """What was sifted, gathered until there are enough rows (True), or until the end, or of a live one until nothing came for a moment."""
         chunk: Chunk = {}
         count = 0
         async with aclosing(self._subscription.sifted()) as sifted:
@@ -141,10 +138,10 @@ class Batches(Generic[F]):
                     chunk.setdefault(place, []).append(one)
                     count += len(one.kept.heads)
                 if count >= self._rows or (chunk and not found and not behind):
-                    yield chunk
+                    yield chunk, count >= self._rows and bool(behind)
                     chunk, count = {}, 0
         if chunk:
-            yield chunk
+            yield chunk, False
 
     async def _batch(self, chunk: Chunk) -> _Made:
         tables, unread = await asyncio.to_thread(self._read, chunk)

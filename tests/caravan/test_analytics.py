@@ -138,7 +138,7 @@ def missing(events: list[Received[Any]], ends: dict[Place, int]) -> int:
 
 
 @pytest.mark.full
-@pytest.mark.req("SR110", "SR052", "SR100")
+@pytest.mark.req("SR110", "SR052")
 async def test_cuts_and_reports_of_a_platform_at_work(market: Market, record_property: Any) -> None:
     """Cuts are taken while vouchers are bought; afterwards reports and timelines are those of Postgres and of the topics."""
     cuts = [await cut(*TOPICS, **market.options)]
@@ -198,6 +198,7 @@ async def _timelines_are_what_was_published(market: Market, events: list[Receive
     assert len(published) == USERS
 
 
+@pytest.mark.req("SR100")
 def test_an_event_counts_on_its_own_day_whenever_it_comes() -> None:
     """And days on which nothing was spent are there too."""
     day = datetime.fromisoformat("2026-01-31T23:59:59+00:00")

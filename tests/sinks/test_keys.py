@@ -70,7 +70,6 @@ async def test_only_a_granted_login_reads_keys_and_nothing_else(
         await SubjectKeys("postgresql://nobody:x@127.0.0.1:9/none")(["ann"])
 
 
-@pytest.mark.req("SR073")
 async def test_a_destroyed_key_stays_erased(settings: Settings, admin: asyncpg.Connection, login: Login) -> None:
     """Opened by who may, masked for who asks for nothing, an error for who may not; null for everybody once it is destroyed."""
     edge, note = f"{settings.namespace}edge", Sealed(seal("mine", "ann", b"a" * 32))

@@ -101,6 +101,7 @@ async def test_several_topics_come_in_the_order_of_time(bikes: Published) -> Non
     assert [received.event_id for received in plain] == [received.event_id for received in found]
 
 
+@pytest.mark.req("SR100")
 async def test_what_the_relay_repeats_comes_once(bikes: Published) -> None:
     """A zombie's late relay, and one in the middle of a batch."""
     for n in range(1, 6):
