@@ -23,8 +23,8 @@ from caravan.reload import Reloader
 from caravan.supervise import Parent, Service, keep, say, until_stopped
 
 READY = 90.0  # s that a worker or the edge may take to be ready
-STOP = 4.0  # s that workers and the edge have to leave their groups and finish requests; the rest of 10 s is the infrastructure's
-DOWN = 15.0  # s that `down` waits
+STOP = 10.0  # s that workers and the edge have to drain, leave their groups and finish requests; each gives itself 8
+DOWN = 20.0  # s that `down` waits: these and the infrastructure's
 PROMISE = "survives the crash of any process; not a loss of power, nor of this disk"
 
 

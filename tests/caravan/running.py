@@ -26,7 +26,7 @@ from caravan.infra import Infra
 from caravan.instance import Instance
 
 START = 180.0  # s, with the download of a first start
-STOP = 10.0  # s
+STOP = 20.0  # s
 POLL = 0.1  # s
 DOCKER = 1.0  # s that a Docker engine has to answer
 

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from caravan import commands, infra, up
+from streams import worker
 from tests.caravan.conftest import CARAVAN, ROOT, Running, Start, caravan, clean, gone, until
 from tests.caravan.running import Running as Infra
 
@@ -172,3 +174,9 @@ def test_it_survives_a_terminal_that_is_closed_under_nohup(
     one.send(signal.SIGHUP)
 
     assert ready(f"http://127.0.0.1:{free_port}")
+
+
+def test_an_end_in_order_waits_for_those_who_drain() -> None:
+    """Nobody is killed for taking as long as it gives itself; `down` waits for all of that."""
+    assert max(worker.LEAVE_S, commands.DRAIN) < up.STOP
+    assert up.STOP + infra.STOP < up.DOWN
