@@ -14,7 +14,6 @@ from streams.contract import Event
 from streams.envelope import encode
 from streams.errors import CaravanError
 from streams.kafka import Kafka
-from streams.reading import Place
 from streams.settings import Settings
 from tests.streams.published import (
     BIKES,
@@ -299,6 +298,4 @@ def test_an_event_class_is_what_type_checkers_see() -> None:
     subscription: Subscription[Rented] = subscribe(Rented, kafka="kafka://127.0.0.1:9", namespace="")
     every: Subscription[Event] = subscribe(BIKES, kafka="kafka://127.0.0.1:9", namespace="")
 
-    assert subscription.end is None
-    assert every.live is False
-    assert Place("bikes.events", 0) == place_of(rented("b1")) or True
+    assert (subscription.end, subscription.live, every.live) == (None, False, False)
