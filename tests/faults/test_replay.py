@@ -10,7 +10,7 @@ from tests.faults.replays import oid, schemas
 TABLES = {"ledger", "balance", "expiring", "state", "timers"}
 
 
-@pytest.mark.req("SR110")
+@pytest.mark.req("SR073")
 async def test_a_domain_is_replayed_swapped_and_swapped_back_under_traffic(ground: Ground) -> None:
     """Each time all of its tables change places at once, nothing of the traffic is lost, and both sets say the same in the end."""
     await ground.worker()

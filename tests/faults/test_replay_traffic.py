@@ -88,7 +88,7 @@ class Reads:
 
 @pytest.mark.full
 @pytest.mark.timeout(600)
-@pytest.mark.req("SR110")
+@pytest.mark.req("SR073")
 async def test_no_read_fails_or_mixes_while_tables_are_exchanged(
     ground: Ground, tmp_path: Path, figures: Figures
 ) -> None:
