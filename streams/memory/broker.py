@@ -4,6 +4,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -138,7 +139,7 @@ class MemoryBroker:
         with suppress(RuntimeError):  # put there by hand, outside the loop: `deliver` hands it over
             loop = asyncio.get_running_loop()
             if not self._told:
-                loop.call_soon(self._tell)
+                loop.call_soon(self._tell, context=Context())  # the broker's own: whoever wrote may be gone by then
             self._told[topic, partition] = None
         return offset
 

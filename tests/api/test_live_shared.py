@@ -15,6 +15,7 @@ from streams.personal import seal
 from tests.api.caller import Caller
 from tests.api.listener import Listener, listening
 from tests.api.writer import Writer
+from tests.faults import outside
 
 U1, U2 = "/v1/points/balance/u1/live", "/v1/points/balance/u2/live"
 STATEMENT = "/v1/points/statement/u1/live"
@@ -137,9 +138,11 @@ async def test_tables_that_are_exchanged_are_read_again(
     async with listening(edge, U1, "u1") as stream:
         assert await until(stream, 1) == [1]
         [(feed, _)] = inside(edge).feeds._all.values()
-        async with asyncio.timeout(60):
-            while feed.stands is None or feed._due or feed._reading:
-                await asyncio.sleep(0.02)
+  # noqa: ASYNC110 - its own state, which no event tells
+        async def at_rest() -> bool:
+            return feed.stands is not None and not feed._due and not feed._reading
+
+        await outside.until(at_rest, "the domain was looked at")
         await edge.sql(
             f"DO $$ BEGIN CREATE TABLE other (LIKE balance INCLUDING ALL); GRANT SELECT ON other TO {role};"
             " INSERT INTO other (user_id, available, held) VALUES ('u1', 2, 0);"
