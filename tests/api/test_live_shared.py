@@ -138,7 +138,7 @@ async def test_tables_that_are_exchanged_are_read_again(
     async with listening(edge, U1, "u1") as stream:
         assert await until(stream, 1) == [1]
         [(feed, _)] = inside(edge).feeds._all.values()
-  # noqa: ASYNC110 - its own state, which no event tells
+
         async def at_rest() -> bool:
             return feed.stands is not None and not feed._due and not feed._reading
 

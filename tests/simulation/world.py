@@ -277,7 +277,7 @@ class World:
         for domain, found in self.agents.items():
             schema = self.memory.schemas[domain]
             for agent in found:
-                topic, decides = getattr(agent, "topic", None) or agent.source, hasattr(agent, "topic")  # type: ignore[union-attr]
+                topic, decides = getattr(agent, "topic", None) or agent.source, hasattr(agent, "topic")
                 name = topic.commands_topic if decides else topic.events_topic
                 for number in range(topic.partitions):
                     slot = Slot(domain, agent.name, name, number)
@@ -296,8 +296,8 @@ class World:
         found = {}
         for agent in self.agents[domain]:
             topic = getattr(agent, "topic", None)
-            name = topic.commands_topic if topic else agent.source.events_topic  # type: ignore[union-attr]
-            found[name] = (topic or agent.source).partitions  # type: ignore[union-attr]
+            name = topic.commands_topic if topic else agent.source.events_topic
+            found[name] = (topic or agent.source).partitions
         return found
 
     def _code_of(self, campaign: str, voucher: str) -> str | None:
