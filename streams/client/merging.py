@@ -1,6 +1,7 @@
 """Events of several partitions in the order of their records' time, as far as it is known what will come before what."""
 
 from collections import deque
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 from streams.reading import Place
@@ -9,7 +10,8 @@ T = TypeVar("T")
 
 
 class Merge(Generic[T]):
-    """Takes what partitions give, each in its order, and gives it on in the order of time.
+    """Takes what partitions give, each in its order, and gives it on in the order of time; of one time, in the order of the partitions, so that
+    reading again gives the same.
 
     While a partition is behind and has given nothing, nothing is known of its next time: then nothing later goes on. The time of
     a partition does not go back, even where a record's does.
@@ -27,15 +29,15 @@ class Merge(Generic[T]):
 
     def take(self, behind: set[Place]) -> list[tuple[Place, T]]:
         """What can go on when more is to come of the partitions `behind`."""
-        reached = [self._waiting[place][-1][0] if self._waiting.get(place) else -1 for place in behind]
+        reached = [(self._waiting[place][-1][0] if self._waiting.get(place) else -1, place) for place in behind]
         limit = min(reached, default=None)
-        ready: list[tuple[int, Place, T]] = []
+        ready: list[tuple[tuple[int, Place], T]] = []
         for place, waiting in self._waiting.items():
-            while waiting and (limit is None or waiting[0][0] <= limit):
+            while waiting and (limit is None or (waiting[0][0], place) <= limit):
                 time, item = waiting.popleft()
-                ready.append((time, place, item))
-        ready.sort(key=lambda one: one[0])  # keeps the order of a partition
-        return [(place, item) for _, place, item in ready]
+                ready.append(((time, place), item))
+        ready.sort(key=itemgetter(0))  # keeps the order of a partition
+        return [(place, item) for (_, place), item in ready]
 
     def hungry(self, behind: set[Place]) -> set[Place]:
         """Of the partitions `behind`, those of which nothing waits: only they need to be asked for more."""

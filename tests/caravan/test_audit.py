@@ -148,7 +148,7 @@ async def test_a_doubled_movement_is_told_with_the_sums(rested: Platform) -> Non
 
     assert "What a user has available and held is what the ledger gave" in found.words
     assert "account=user:v0:available ledger=85 balance=35" in found.words
-    assert "rebuild the domain" in found.mend
+    assert "caravan replay points" in found.mend
 
 
 # What is done to a position, and what is found then.
