@@ -155,11 +155,11 @@ class Client:
         return {"authorization": f"Bearer {token}"} if token else {}
 
 
-class Query(Generic[T]):
-    """A view that is about to be asked: await it, as often as you like."""
+class _Asked:
+    """What is about to be read, and what it must cover."""
 
     def __init__(self, client: Client, asked: Read) -> None:
-        """Made by `Client.view`."""
+        """Made by the client."""
         self._client, self._read = client, asked
         self._after: tuple[str, ...] | None = None
 
@@ -167,6 +167,10 @@ class Query(Generic[T]):
         """Cover what these tokens stand for instead of the client's own writes; without one, nothing."""
         self._after = tokens
         return self
+
+
+class Query(_Asked, Generic[T]):
+    """A view that is about to be asked: await it, as often as you like. Made by `Client.view`."""
 
     def __await__(self) -> Generator[Any, None, T]:
         """The answer. Raises EdgeError, `parked` where a command that it must cover is."""
@@ -177,18 +181,8 @@ class Query(Generic[T]):
         return answer
 
 
-class Items(Generic[T]):
-    """A list that is about to be read."""
-
-    def __init__(self, client: Client, asked: Read) -> None:
-        """Made by `Client.items`."""
-        self._client, self._read = client, asked
-        self._after: tuple[str, ...] | None = None
-
-    def after(self, *tokens: str) -> Self:
-        """Cover what these tokens stand for instead of the client's own writes; without one, nothing."""
-        self._after = tokens
-        return self
+class Items(_Asked, Generic[T]):
+    """A list that is about to be read. Made by `Client.items`."""
 
     async def __aiter__(self) -> AsyncIterator[T]:
         """From the first part, or from that which the paging names, to the end."""
