@@ -281,7 +281,7 @@ class Deciding:
             work.rows.setdefault(kind, []).append(row)
         work.number = told[-1].number
         work.outbox.extend(told)
-        work.results.append(_result(command, facts, decided.outcome))
+        work.results.append(_result(command, self.slot.partition, facts, decided.outcome))
         if decided.outcome.settles is not None:
             work.settled.append(settled_of(decided.outcome))
 
@@ -388,7 +388,7 @@ class Deciding:
         )
         work.number = told[-1].number
         work.outbox.extend(told)
-        work.results.append(_result(command, (), outcome))
+        work.results.append(_result(command, self.slot.partition, (), outcome))
 
 
 def _decided(decision: Decision) -> Decided:
@@ -406,8 +406,8 @@ def _refused(refuse: Refuse) -> Outcome:
     return Outcome("rejected", refuse.code, refuse.status, dict(refuse.details) or None)
 
 
-def _result(command: CommandRecord, facts: Sequence[Fact], outcome: Outcome) -> Result:
-    envelope, record = command.envelope, command.record
-    source = Source(record.partition, record.offset, body_hash(envelope.payload))
+def _result(command: CommandRecord, partition: int, facts: Sequence[Fact], outcome: Outcome) -> Result:
+    envelope = command.envelope
+    source = Source(partition, command.record.offset, body_hash(envelope.payload))
     events = ((fact.event_id, fact.event.wire_name) for fact in facts)
     return result_of(envelope.command_id, outcome, events, envelope.actor, source)
