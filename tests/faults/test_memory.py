@@ -61,7 +61,7 @@ class Memory:
 async def test_a_minute_without_postgres_under_a_heap_of_commands(
     settings: Settings, tmp_path: Path, figures: Figures
 ) -> None:
-    batches = {"streams/app.py": ("MAX_RECORDS = 12_000", f"MAX_RECORDS = {BATCH}")}
+    batches = {"streams/consuming.py": ("MAX_RECORDS = 12_000", f"MAX_RECORDS = {BATCH}")}
     with Own("postgres") as postgres:
         ours = replace(settings, postgres=postgres.url, postgres_read=postgres.url)
         async with Ground(ours, tmp_path) as ground:

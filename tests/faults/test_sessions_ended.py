@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.app import MAX_RECORDS
+from streams.consuming import MAX_RECORDS
 from tests.faults.ground import Ground, Worker
 from tests.faults.report import Figures
 
