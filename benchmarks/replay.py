@@ -5,15 +5,20 @@ import json
 import os
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from asyncio.subprocess import DEVNULL, PIPE
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 
+from benchmarks import instance, machine, results
 from benchmarks.instance import LIVE, Platform
 from benchmarks.latency import Client, Offer, Percentiles
+from benchmarks.results import Result
+from benchmarks.work import Work, WorkError
 from streams import ids
 from streams.clock import SystemClock, unix_ms
 from streams.envelope import Actor, Signer
@@ -31,7 +36,7 @@ ISSUER = Actor("user", "bench", "Admin")
 DOMAIN = POINTS.domain
 
 
-class ReplayError(Exception):
+class ReplayError(WorkError):
     """A replay failed, or did not find the live tables equal."""
 
 
@@ -130,3 +135,36 @@ async def _caravan(platform: Platform, options: Sequence[str]) -> asyncio.subpro
     }
     command = [sys.executable, "-m", "caravan", "replay", DOMAIN, *options]
     return await asyncio.create_subprocess_exec(*command, env={**os.environ, **told}, stdout=PIPE, stderr=DEVNULL)
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--replayed", type=int, default=100_000, help="commands whose events are replayed")
+    parser.add_argument("--throttle", type=int, default=2000, help="events a second of a replay beside live traffic")
+
+
+async def run(platform: Platform, options: Namespace) -> list[Result]:
+    """All rounds, each on top of what the one before left."""
+    offer, rates, taken = Offer(options.rate, options.seconds), defaultdict(list), defaultdict(list)
+    for number in range(options.rounds):
+        rates["live"].append(await fill(platform, options.replayed, options.users, number))
+        rates["replay"].append(await alone(platform))
+        rounded = {name: round(values[-1]) for name, values in rates.items()}
+        print(f"round {number + 1}  replay  {rounded}/s", flush=True)
+        taken["alone"].append(await Client(platform.url, platform.tokens, offer).measure(f"alone{number}"))
+        taken["beside a replay"].append(await beside(platform, offer, f"beside{number}", options.throttle))
+        print(f"round {number + 1}  replay  { ({name: values[-1] for name, values in taken.items()}) }", flush=True)
+    about = {"work": "replay", "system": "caravan", "commit": machine.commit()}
+    loads = {"live": "the worker deciding commands", "replay": "a replay alone"}
+    found = [
+        results.summarise(values, digits=0, load=loads[name], unit="events/s", **about)
+        for name, values in rates.items()
+    ]
+    for name, measured in taken.items():
+        throttled = f" of {options.throttle} events/s" if name != "alone" else ""
+        load = f"command-to-view, {options.rate} commands/s, {name}{throttled}, p99"
+        found.append(results.summarise([one.p99 for one in measured], digits=2, load=load, unit="ms", **about))
+    return found
+
+
+WORK = Work("replay", instance.platform, run, arguments)

@@ -43,3 +43,18 @@ def load(path: Path = LATEST) -> tuple[dict[str, Any], list[Result]]:
     document = json.loads(path.read_text("utf-8"))
     results = [Result(**result) for result in document.pop("results")]
     return document, results
+
+
+def merged(
+    saved: tuple[dict[str, Any], list[Result]], new: tuple[dict[str, Any], list[Result]]
+) -> tuple[dict[str, Any], list[Result]]:
+    """The saved results with the new ones put in: each takes the place of the one of its work, system and load."""
+    (header, old), (now, found) = saved, new
+    measured = {_of(result): result for result in found}
+    kept = [measured.pop(_of(result), result) for result in old]
+    commands = [*header["commands"], *(one for one in now["commands"] if one not in header["commands"])]
+    return {**now, "commands": commands}, [*kept, *measured.values()]
+
+
+def _of(result: Result) -> tuple[str, str, str]:
+    return result.work, result.system, result.load

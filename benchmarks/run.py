@@ -1,57 +1,61 @@
-"""`python -m benchmarks`: measure, print a line a round, print the tables; a whole run is saved in `results/latest.json`."""
+"""`python -m benchmarks`: measure works, print a line a round, print the tables; a whole run is saved in `results/latest.json`."""
 
 import argparse
 import asyncio
 import shlex
 import sys
 import tempfile
-from collections import defaultdict
-from datetime import timedelta
+import traceback
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from benchmarks import events, instance, machine, projection, replay, report, results, streams, subscribing
-from benchmarks.instance import StartError
-from benchmarks.latency import Client, LatencyError, Offer
-from benchmarks.projection import MeasurementError
-from benchmarks.replay import ReplayError
+from benchmarks import instance, latency, machine, projection, replay, report, results, streams, subscribing
 from benchmarks.results import Result
-from benchmarks.streams import StreamsError
-from benchmarks.subscribing import SubscribeError
-from benchmarks.systems import Place, System, systems
-from streams.envelope import Signer
+from benchmarks.work import Work, WorkError
 
-WORKS = ("projection", "subscribe", "command-to-view", "live-streams", "replay")
-AGE = timedelta(hours=1)  # of the first event; later than all of them is none
+WORKS: tuple[Work, ...] = (  # in this order; a line each
+    projection.WORK,
+    subscribing.WORK,
+    latency.WORK,
+    streams.WORK,
+    replay.WORK,
+)
 
 
 def main() -> None:
-    """Parse the arguments and run what they name; only a whole run is saved."""
-    options = _parser().parse_args()
-    try:
-        header, found = asyncio.run(_run(options))
-    except (MeasurementError, LatencyError, StreamsError, SubscribeError, ReplayError, StartError) as error:
-        sys.exit(f"benchmarks: {error}")
+    """Parse the arguments and run what they name; only a whole run is saved, or one that is to be merged into the saved one."""
+    parser = _parser()
+    options = parser.parse_args()
+    if unknown := {*options.works} - {work.name for work in WORKS}:
+        parser.error(f"no such work: {', '.join(sorted(unknown))}")
+    header, found, failed = asyncio.run(_run(options))
     arguments = [f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else []
     header["commands"] = [shlex.join(["make", "bench", *arguments])]
-    if options.works == WORKS and not options.systems:
+    if options.merge:
+        results.save(*results.merged(results.load(), (header, found)))
+    elif options.works == _names_of(WORKS) and not options.systems:
         results.save(header, found)
-    print(report.render(header, found))
+    if found:
+        print(report.render(header, found))
+    if failed:
+        sys.exit(f"benchmarks: failed: {', '.join(failed)}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--works", type=_names, default=_names_of(WORKS), help=f"some of {','.join(_names_of(WORKS))}")
+    parser.add_argument("--systems", type=_names, default=(), help="some of the systems, where a work has several")
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
-    parser.add_argument("--events", type=int, default=400_000, help="events of the projection")
-    parser.add_argument("--users", type=int, default=20_000, help="users that they are spread over")
+    parser.add_argument("--merge", action="store_true", help="put what was measured into the saved results")
+    parser.add_argument("--events", type=int, default=400_000, help="events of projection and subscribe")
+    parser.add_argument("--users", type=int, default=20_000, help="users that events or commands are spread over")
     parser.add_argument("--seed", type=int, default=1, help="of users and amounts")
-    parser.add_argument("--rate", type=int, default=300, help="commands a second offered in command-to-view")
+    parser.add_argument("--rate", type=int, default=300, help="commands a second that are offered")
     parser.add_argument("--seconds", type=float, default=20, help="for how long, beside the warm-up")
-    parser.add_argument("--streams", type=int, default=1000, help="that are open in live-streams")
-    parser.add_argument("--changes", type=int, default=100, help="a second of what they show")
-    parser.add_argument("--replayed", type=int, default=100_000, help="commands whose events are replayed")
-    parser.add_argument("--throttle", type=int, default=2000, help="events a second of a replay beside live traffic")
-    parser.add_argument("--works", type=_names, default=WORKS, help=f"some of {','.join(WORKS)}")
-    parser.add_argument("--systems", type=_names, default=(), help="some of the systems of the projection")
+    for work in WORKS:
+        work.arguments(parser)
     return parser
 
 
@@ -59,157 +63,49 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
-async def _run(options: argparse.Namespace) -> tuple[dict[str, object], list[Result]]:
+def _names_of(works: Iterable[Work]) -> tuple[str, ...]:
+    return tuple(work.name for work in works)
+
+
+async def _run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Result], list[str]]:
+    """The header, what was found, and the names of the works that failed."""
+    header: dict[str, Any] = {}
     found: list[Result] = []
-    header: dict[str, object] = {}
-    with tempfile.TemporaryDirectory(prefix="caravan-bench-") as folder:
-        if {"projection", "subscribe"} & {*options.works}:
-            async with instance.infrastructure(Path(folder)) as place:
-                header = await machine.describe(place.dsn)
-                written = await _written(place, options)
-                if "projection" in options.works:
-                    found += await _projection(place, options, written)
-                if "subscribe" in options.works:
-                    found += await _subscribe(place, options, written)
-        if "command-to-view" in options.works:
-            async with instance.platform(Path(folder)) as platform:
-                header = header or await machine.describe(platform.dsn)
-                client = Client(platform.url, platform.tokens, Offer(options.rate, options.seconds))
-                found += await _latency(client, options)
-        if "live-streams" in options.works:
-            async with instance.platform(Path(folder) / "streams") as platform:
-                header = header or await machine.describe(platform.dsn)
-                found += await _streams(platform, options)
-        if "replay" in options.works:
-            async with instance.platform(Path(folder) / "replay") as platform:
-                header = header or await machine.describe(platform.dsn)
-                found += await _replay(platform, options)
-    return header, found
+    failed: list[str] = []
+    works = [work for work in WORKS if work.name in options.works]
+    with tempfile.TemporaryDirectory(prefix="caravan-bench-", ignore_cleanup_errors=True) as folder:
+        for group in _groups(works):
+            try:
+                async with group[0].needs(Path(folder) / group[0].name) as where:
+                    header = header or await machine.describe(getattr(where, "dsn", None))
+                    for work in group:
+                        found += await _measure(work, where, options, failed)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the other works go on
+                _tell(f"{', '.join(_names_of(group))}: what they need did not start or end", error)
+                failed += [name for name in _names_of(group) if name not in failed]
+    return header, found, failed
 
 
-async def _written(place: Place, options: argparse.Namespace) -> events.Written:
-    load = events.Load(options.events, options.users, options.seed, events.now() - AGE)
-    written = await events.write(place.servers, place.topic, load, Signer(place.keys))
-    print(f"{written.events} events of {written.bytes / written.events:.0f} B", flush=True)
-    return written
+def _groups(works: list[Work]) -> Iterator[list[Work]]:
+    """Works that follow each other share a broker and a Postgres; everything else is started anew for each."""
+    for _, group in groupby(works, lambda work: work.needs is instance.infrastructure or work.name):
+        yield list(group)
 
 
-async def _subscribe(place: Place, options: argparse.Namespace, written: events.Written) -> list[Result]:
-    rates: dict[str, list[float]] = defaultdict(list)
-    names = list(subscribing.SYSTEMS)
-    for number in range(options.rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            read = await subscribing.measure(name, place.servers, place.topic, written.events, written.total)
-            rate = written.events / read.seconds
-            print(
-                f"round {number + 1}  subscribe, {name}  {rate:.0f}/s, {read.processor:.1f} s of processor", flush=True
-            )
-            rates[name].append(rate)
-    about = {
-        "work": "subscribe",
-        "load": f"{written.events} events of {written.bytes / written.events:.0f} B",
-        "unit": "events/s",
-    }
-    return [
-        results.summarise(values, digits=0, system=name, commit=machine.commit(), **about)
-        for name, values in rates.items()
-    ]
+async def _measure(work: Work, where: Any, options: argparse.Namespace, failed: list[str]) -> list[Result]:
+    print(f"# {work.name}", flush=True)
+    try:
+        return await work.measure(where, options)
+    except Exception as error:  # noqa: BLE001 - a work that fails must not take the others with it
+        _tell(work.name, error)
+        failed.append(work.name)
+        return []
 
 
-async def _projection(place: Place, options: argparse.Namespace, written: events.Written) -> list[Result]:
-    entered = [system for system in systems() if system.name in (options.systems or (system.name,))]
-    rates: dict[System, list[float]] = defaultdict(list)
-    digests = set()
-    for number in range(options.rounds):
-        for system in entered[number % len(entered) :] + entered[: number % len(entered)]:
-            rate, digest = await projection.measure(system, place, written)
-            print(f"round {number + 1}  {system.title}  {rate:.0f}/s", flush=True)
-            rates[system].append(rate)
-            digests.add(digest)
-    if len(digests) != 1:
-        raise MeasurementError("The systems did not make the same rows.")
-    words = f"{written.events} events of {written.bytes / written.events:.0f} B, {written.users} users"
-    return _fastest([_rate(system, values, words) for system, values in rates.items()])
-
-
-def _rate(system: System, values: list[float], load: str) -> Result:
-    about = {"work": "projection", "system": system.name, "variant": system.variant, "load": load, "unit": "events/s"}
-    return results.summarise(values, digits=0, commit=machine.commit(), **about)
-
-
-def _fastest(found: list[Result]) -> list[Result]:
-    """Of the variants of a system its best."""
-    best: dict[str, Result] = {}
-    for result in found:
-        if result.system not in best or result.median > best[result.system].median:
-            best[result.system] = result
-    return list(best.values())
-
-
-async def _latency(client: Client, options: argparse.Namespace) -> list[Result]:
-    percentiles: dict[str, list[float]] = defaultdict(list)
-    for number in range(options.rounds):
-        taken = await client.measure(f"round{number}")
-        print(f"round {number + 1}  command-to-view  {taken}", flush=True)
-        for name, value in vars(taken).items():
-            percentiles[name].append(value)
-    return [
-        results.summarise(
-            values,
-            digits=2,
-            work="command-to-view",
-            system="caravan",
-            load=f"{options.rate} commands/s, {name}",
-            unit="ms",
-            commit=machine.commit(),
-        )
-        for name, values in percentiles.items()
-    ]
-
-
-async def _streams(platform: instance.Platform, options: argparse.Namespace) -> list[Result]:
-    """Each stream on a key of its own, then fifty on each."""
-    found = []
-    for keys in (options.streams, max(1, options.streams // 50)):
-        load = streams.Load(options.streams, keys, options.changes, options.seconds)
-        figures: dict[str, list[float]] = defaultdict(list)
-        for number in range(options.rounds):
-            taken = await streams.Client(platform, load).measure(f"keys{keys}-{number}")
-            print(f"round {number + 1}  live-streams  {keys} keys  {taken}", flush=True)
-            for name, value in vars(taken).items():
-                figures[name].append(value)
-        words = f"{load.streams} streams of {keys} keys, {load.rate} changes/s"
-        about = {"work": "live-streams", "system": "caravan", "commit": machine.commit()}
-        found += [
-            results.summarise(figures[name], digits=2, load=f"{words}, {text}", unit=unit, **about)
-            for name, (text, unit) in streams.MEANING.items()
-        ]
-    return found
-
-
-async def _replay(platform: instance.Platform, options: argparse.Namespace) -> list[Result]:
-    offer, rates, taken = Offer(options.rate, options.seconds), defaultdict(list), defaultdict(list)
-    for number in range(options.rounds):
-        rates["live"].append(await replay.fill(platform, options.replayed, options.users, number))
-        rates["replay"].append(await replay.alone(platform))
-        print(
-            f"round {number + 1}  replay  { ({name: round(values[-1]) for name, values in rates.items()}) }/s",
-            flush=True,
-        )
-        taken["alone"].append(await Client(platform.url, platform.tokens, offer).measure(f"alone{number}"))
-        taken["beside a replay"].append(await replay.beside(platform, offer, f"beside{number}", options.throttle))
-        print(f"round {number + 1}  replay  { ({name: values[-1] for name, values in taken.items()}) }", flush=True)
-    about = {"work": "replay", "system": "caravan", "commit": machine.commit()}
-    loads = {"live": "the worker deciding commands", "replay": "a replay alone"}
-    found = [
-        results.summarise(values, digits=0, load=loads[name], unit="events/s", **about)
-        for name, values in rates.items()
-    ]
-    for name, measured in taken.items():
-        throttled = f" of {options.throttle} events/s" if name != "alone" else ""
-        load = f"command-to-view, {options.rate} commands/s, {name}{throttled}, p99"
-        found.append(results.summarise([one.p99 for one in measured], digits=2, load=load, unit="ms", **about))
-    return found
+def _tell(what: str, error: Exception) -> None:
+    known = isinstance(error, WorkError | instance.StartError)
+    reason = str(error) if known else "".join(traceback.format_exception(error))
+    print(f"benchmarks: {what}: {reason}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

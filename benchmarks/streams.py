@@ -7,6 +7,8 @@ the state that shows it; and from the moment its command was due.
 import asyncio
 import gc
 import time
+from argparse import ArgumentParser, Namespace
+from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,7 +20,10 @@ import asyncpg
 import orjson
 import psutil
 
+from benchmarks import instance, machine, results
 from benchmarks.instance import LIVE, Platform
+from benchmarks.results import Result
+from benchmarks.work import Work, WorkError
 from caravan.commands import signed_token
 from sinks.postgres.moves import mark
 
@@ -39,7 +44,7 @@ MEANING = {
 }
 
 
-class StreamsError(Exception):
+class StreamsError(WorkError):
     """A stream did not begin or ended, a command was not accepted, or a state did not arrive."""
 
 
@@ -223,3 +228,32 @@ class Client:
         await work
         after, seconds = self._edge.cpu_times(), time.perf_counter() - start
         return 100 * (after.user + after.system - before.user - before.system) / seconds
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--streams", type=int, default=1000, help="that are open in live-streams")
+    parser.add_argument("--changes", type=int, default=100, help="a second of what they show")
+
+
+async def run(platform: Platform, options: Namespace) -> list[Result]:
+    """Each stream on a key of its own, then fifty on each."""
+    found = []
+    for keys in (options.streams, max(1, options.streams // 50)):
+        load = Load(options.streams, keys, options.changes, options.seconds)
+        figures: dict[str, list[float]] = defaultdict(list)
+        for number in range(options.rounds):
+            taken = await Client(platform, load).measure(f"keys{keys}-{number}")
+            print(f"round {number + 1}  live-streams  {keys} keys  {taken}", flush=True)
+            for name, value in vars(taken).items():
+                figures[name].append(value)
+        words = f"{load.streams} streams of {keys} keys, {load.rate} changes/s"
+        about = {"work": "live-streams", "system": "caravan", "commit": machine.commit()}
+        found += [
+            results.summarise(figures[name], digits=2, load=f"{words}, {text}", unit=unit, **about)
+            for name, (text, unit) in MEANING.items()
+        ]
+    return found
+
+
+WORK = Work("live-streams", instance.platform, run, arguments)

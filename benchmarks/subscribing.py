@@ -11,19 +11,24 @@ import json
 import os
 import sys
 import time
+from argparse import Namespace
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks.systems import NAMESPACE
+from benchmarks import instance, machine, projection, results
+from benchmarks.results import Result
+from benchmarks.systems import NAMESPACE, Place
+from benchmarks.work import Work, WorkError, chosen, in_turn
 from streams.client import subscribe
 from topics.points import POINTS, PointsAwarded
 
 PATIENCE = 180  # s for one system
 
 
-class SubscribeError(Exception):
+class SubscribeError(WorkError):
     """A system died, or did not read all."""
 
 
@@ -134,6 +139,23 @@ async def measure(system: str, servers: str, topic: str, events: int, total: int
     if reading.events != events or reading.total not in {0, total}:
         raise SubscribeError(f"{system} was to read {events} events of {total} points and read {reading}")
     return reading
+
+
+async def run(place: Place, options: Namespace) -> list[Result]:
+    """All systems, all rounds."""
+    written = await projection.written(place, options)
+    rates: dict[str, list[float]] = defaultdict(list)
+    for number, name in in_turn(options.rounds, chosen(list(SYSTEMS), options.systems, str)):
+        read = await measure(name, place.servers, place.topic, written.events, written.total)
+        rate = written.events / read.seconds
+        print(f"round {number}  subscribe, {name}  {rate:.0f}/s, {read.processor:.1f} s of processor", flush=True)
+        rates[name].append(rate)
+    load = f"{written.events} events of {written.bytes / written.events:.0f} B"
+    about = {"work": "subscribe", "load": load, "unit": "events/s", "commit": machine.commit()}
+    return [results.summarise(values, digits=0, system=name, **about) for name, values in rates.items()]
+
+
+WORK = Work("subscribe", instance.infrastructure, run)
 
 
 def main(system: str, servers: str, topic: str, events: int) -> None:
