@@ -11,8 +11,8 @@ import selectors
 import socket
 import sys
 import time
-from collections import Counter, deque
-from dataclasses import asdict, dataclass, field
+from collections import deque
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 
 import msgspec
@@ -48,7 +48,7 @@ class Kind:
 
     good: int = 0  # all of them
     counted: int = 0  # good and after the warm-up
-    statuses: Counter[str] = field(default_factory=Counter)  # after the warm-up
+    statuses: dict[str, int] = field(default_factory=dict)  # after the warm-up
     wrong: int = 0  # the right status and another body
     latencies: list[float] = field(default_factory=list)
 
@@ -175,7 +175,7 @@ class Generator:
         if good:
             kind.good += 1
         if self._from <= line.begun < self._until:
-            kind.statuses[data[9:12].decode()] += 1
+            _count(kind, data[9:12].decode())
             if good:
                 kind.counted += 1
                 kind.latencies.append(now - line.begun)
@@ -191,7 +191,7 @@ class Generator:
         if line.ask is not None:
             self._busy -= 1
             if self._from <= line.begun < self._until:
-                line.ask[1].statuses["cut"] += 1
+                _count(line.ask[1], "cut")
         else:
             self._idle.remove(line)
         self._again(line)
@@ -207,10 +207,14 @@ class Generator:
         self._idle.append(line)
 
 
+def _count(kind: Kind, status: str) -> None:
+    kind.statuses[status] = kind.statuses.get(status, 0) + 1
+
+
 def main() -> None:
     """As above."""
     report = Generator(msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)).run()
-    print(msgspec.json.encode(asdict(report)).decode())
+    print(msgspec.json.encode(report).decode())
 
 
 if __name__ == "__main__":

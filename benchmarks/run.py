@@ -11,13 +11,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks import instance, latency, machine, projection, replay, report, results, streams, subscribing
+from benchmarks import edge, instance, latency, machine, projection, replay, report, results, streams, subscribing
 from benchmarks.results import Result
 from benchmarks.work import Work, WorkError
 
 WORKS: tuple[Work, ...] = (  # in this order; a line each
     projection.WORK,
     subscribing.WORK,
+    edge.COMMANDS,
+    edge.VIEWS,
     latency.WORK,
     streams.WORK,
     replay.WORK,
