@@ -13,9 +13,10 @@ from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.tables import TableManager
 from faust.types.tuples import TP
 
-from streams.consuming import MAX_BYTES, MAX_RECORDS, Consumer, ConsumerThread, Transport
+from streams.consuming import MAX_BYTES, Consumer, ConsumerThread, Transport
 from streams.kafka import KafkaUrl
 from streams.loop import Partition
 from streams.settings import Settings
@@ -29,6 +30,14 @@ METADATA_S = 10.0  # how soon a topic that was made again, or has more partition
 ANSWER_S = 1.5  # how long the group may take to say whether we are of it
 SEEK_S = 10.0  # how long the consumer's thread may take to seek
 RESTART_S = 12.0  # how long a stuck partition may take to end; it drains as one that leaves does
+
+
+class NoTables(TableManager):
+    """Faust sleeps a second for tables of its own that may be declared late; there are none."""
+
+    async def sleep(self, n: Any) -> None:
+        """Let others run."""
+        await super().sleep(0)
 
 
 class App(faust.App):
@@ -53,7 +62,6 @@ class App(faust.App):
             broker_request_timeout=30.0,
             broker_rebalance_timeout=15.0,
             broker_max_poll_interval=1000.0,
-            broker_max_poll_records=MAX_RECORDS,
             broker_commit_interval=3600.0,
             consumer_max_fetch_size=MAX_BYTES,
             consumer_metadata_max_age_ms=int(METADATA_S * 1000),
@@ -65,6 +73,7 @@ class App(faust.App):
             table_standby_replicas=0,
             topic_allow_declare=False,
             topic_disable_leader=True,
+            TableManager=NoTables,
             web_enabled=False,
             worker_redirect_stdouts=False,
         )
@@ -89,7 +98,7 @@ class App(faust.App):
             delivery, tp = event.value, event.message.tp
             for agent, _ in self._agents[tp.topic.removeprefix(self._namespace)]:
                 if (tp, agent) in self._working:
-                    self._working[tp, agent][0].offer(delivery.records, delivery.generation)
+                    self._working[tp, agent][0].offer(delivery)
 
     # -- assignment
 

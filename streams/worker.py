@@ -86,7 +86,7 @@ class Worker:
             await follower.start()
         for app in self.apps:
             app.finalize()
-            await app.start()
+        await asyncio.gather(*(app.start() for app in self.apps))
 
     async def ready(self) -> None:
         """Wait until every partition that was assigned here is claimed."""
