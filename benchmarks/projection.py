@@ -62,8 +62,10 @@ async def _running(system: System, place: Place) -> AsyncIterator[asyncio.subpro
     environment = {**os.environ, **system.environment(place)}
     with log.open("wb") as output:
         processes = [
-            await asyncio.create_subprocess_exec(*system.command(place), env=environment, stdout=output, stderr=output)
-            for _ in range(system.processes)
+            await asyncio.create_subprocess_exec(
+                *system.command(place, number), env=environment, stdout=output, stderr=output
+            )
+            for number in range(system.processes)
         ]
     try:
         async with asyncio.timeout(PATIENCE):

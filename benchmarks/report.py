@@ -23,7 +23,7 @@ def _table(results: list[Result]) -> str:
     ]
     for result in sorted(results, key=lambda one: -one.median) if peers else results:
         system = f"{result.system} ({result.variant})" if result.variant else result.system
-        last = (f"{ours / result.median:.2f} x" if ours else "") if peers else result.unit
+        last = (f"{ours / result.median:.2f} x" if ours and result.median else "") if peers else result.unit
         figures = f"{_number(result.median)}{'/s' * peers} | {_number(result.low)} - {_number(result.high)}"
         lines.append(f"| {system} | {result.load} | {figures} | {last} |")
     return "\n".join(lines)

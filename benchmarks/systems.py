@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 import asyncpg
 
-from benchmarks import java
+from benchmarks import java, python
 from streams import discover
 
 NAMESPACE = "bench_"
@@ -53,8 +53,8 @@ class System(ABC):
         """Leave nothing of an earlier round."""
 
     @abstractmethod
-    def command(self, place: Place) -> list[str]:
-        """What to start, `processes` times; it runs until SIGTERM."""
+    def command(self, place: Place, number: int) -> list[str]:
+        """What to start as one of the `processes`, counted from 0; it runs until SIGTERM."""
 
     def environment(self, place: Place) -> Mapping[str, str]:
         """What the process is told beside its arguments."""
@@ -76,7 +76,7 @@ class Caravan(System):
     async def prepare(self, db: asyncpg.Connection) -> None:
         await db.execute(f"drop schema if exists {self.schema} cascade")
 
-    def command(self, place: Place) -> list[str]:
+    def command(self, place: Place, number: int) -> list[str]:
         return [sys.executable, "-m", "caravan", "worker", "--rebuild", "points"]
 
     def environment(self, place: Place) -> Mapping[str, str]:
@@ -94,12 +94,24 @@ class Peer(System):
         await db.execute(f"set search_path = {PEER}; {tables}; {POSITION} reset search_path")
 
 
-class BareLoop(Peer):
-    name = "bare-loop"
+class PythonPeer(Peer):
+    """A Python program, in the peers' own environment, as one process or more."""
 
-    def command(self, place: Place) -> list[str]:
+    def __init__(self, name: str, program: str, processes: int = 1) -> None:
+        self.name = name
+        self.processes = processes
+        self.variant = f"{processes} process{'es' * (processes > 1)}"
+        self._program = str(python.PEERS / program)
+
+    async def prepare(self, db: asyncpg.Connection) -> None:
+        python.interpreter()
+        await super().prepare(db)
+
+    def command(self, place: Place, number: int) -> list[str]:
         dsn = f"{place.dsn}?{urlencode({'search_path': PEER})}"
-        return [sys.executable, "-m", "benchmarks.peers.bare_loop", place.servers, place.topic, dsn]
+        group = f"{NAMESPACE}{place.folder.name}"
+        arguments = [place.servers, place.topic, dsn, group, str(place.folder), str(number), str(self.processes)]
+        return [python.interpreter(), self._program, *arguments]
 
 
 class KafkaStreams(Peer):
@@ -111,7 +123,7 @@ class KafkaStreams(Peer):
         self._arguments = [guarantee, str(threads)]
         self._java = java.compiled()
 
-    def command(self, place: Place) -> list[str]:
+    def command(self, place: Place, number: int) -> list[str]:
         state = str(place.folder / f"{NAMESPACE}{place.folder.name}")
         return [*self._java, place.servers, place.topic, _jdbc(place.dsn), *self._arguments, state]
 
@@ -120,7 +132,20 @@ def systems() -> list[System]:
     """All of them, in the order of the first round."""
     guarantees = {"kafka-streams-eos": "exactly_once_v2", "kafka-streams-alos": "at_least_once"}
     streams = [KafkaStreams(name, guarantee, n) for name, guarantee in guarantees.items() for n in (1, 2)]
-    return [Caravan(1), Caravan(2), *streams, BareLoop()]
+    return [
+        Caravan(1),
+        Caravan(2),
+        *streams,
+        PythonPeer("bare-loop", "bare_loop.py"),
+        PythonPeer("bare-loop", "bare_loop.py", 2),
+        PythonPeer("postgres", "postgres_alone.py"),
+        PythonPeer("postgres", "postgres_alone.py", 2),
+        PythonPeer("quix", "quix_sink.py"),
+        PythonPeer("quix", "quix_sink.py", 2),
+        PythonPeer("faststream", "faststream_batch.py"),
+        PythonPeer("faststream", "faststream_batch.py", 2),
+        PythonPeer("faust", "faust_tutorial.py"),
+    ]
 
 
 def _jdbc(dsn: str) -> str:

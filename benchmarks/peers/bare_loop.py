@@ -1,8 +1,8 @@
 """The least a Python program can do for exactly-once rows: aiokafka, msgspec, COPY, one upsert, the offset, one transaction.
 
 No framework, no contracts, no signature check, no fence, no parked records: the floor that the platform is held against.
-While one batch is written the next is decoded. Run by the suite: `python -m benchmarks.peers.bare_loop SERVERS TOPIC DSN`;
-the tables exist before the start. Runs until SIGTERM.
+While one batch is written the next is decoded. Run by the suite: `python bare_loop.py SERVERS TOPIC DSN GROUP FOLDER NUMBER OF`: one of OF
+processes that share the four partitions; the tables exist before the start. Runs until SIGTERM.
 """
 
 import asyncio
@@ -104,14 +104,16 @@ def _row(event: Event, user: str, amount: int) -> Row:
     return user, seq, at, "awarded", "system:issued", f"user:{user}:available", amount, source
 
 
-async def run(servers: str, topic: str, dsn: str) -> None:
+async def run(servers: str, topic: str, dsn: str, group: str, folder: str, number: str, of: str) -> None:
     db = await asyncpg.connect(dsn)
-    consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=servers, auto_offset_reset="earliest", max_partition_fetch_bytes=FETCH
-    )
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, max_partition_fetch_bytes=FETCH, enable_auto_commit=False)
     await consumer.start()
+    mine = range(int(number), 4, int(of))
+    consumer.assign([TopicPartition(topic, partition) for partition in mine])
+    await consumer.seek_to_beginning()
     for partition, position in await db.fetch("select partition, next from position"):
-        consumer.seek(TopicPartition(topic, partition), position)
+        if partition in mine:
+            consumer.seek(TopicPartition(topic, partition), position)
     balances: dict[str, int] = {user: total for user, total in await db.fetch("select user_id, available from balance")}
     writing = asyncio.create_task(asyncio.sleep(0))
     while True:
