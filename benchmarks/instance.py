@@ -106,7 +106,7 @@ async def _running(command: str, data: Path, environment: Mapping[str, str], rea
     try:
         try:
             async with asyncio.timeout(START):
-                await _said(process, ready)
+                await said(process, ready)
         except TimeoutError as error:
             raise StartError(f"caravan {command} is not ready after {START} s\n{_logs(data)}") from error
         yield process
@@ -116,14 +116,15 @@ async def _running(command: str, data: Path, environment: Mapping[str, str], rea
         await asyncio.wait_for(process.wait(), GRACE)
 
 
-async def _said(process: Process, ready: str) -> None:
+async def said(process: Process, ready: str) -> None:
+    """Wait until the process prints a line with this in it; raises StartError when it ends before."""
     assert process.stdout is not None
-    said = []
+    lines = []
     while line := (await process.stdout.readline()).decode():
         if ready in line:
             return
-        said.append(line)
-    raise StartError("".join(said))
+        lines.append(line)
+    raise StartError("".join(lines))
 
 
 def _logs(data: Path) -> str:
