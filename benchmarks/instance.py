@@ -5,8 +5,8 @@ import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -53,6 +53,20 @@ async def infrastructure(folder: Path) -> AsyncIterator[Place]:
             place = _place(Instance(data).exports(), folder)
             await _caravan("migrate", environment=place.environment)
             yield place
+
+
+def alone(folder: Path) -> AbstractAsyncContextManager[Place]:
+    """The same for a work that must not find what others leave."""
+    return infrastructure(folder)
+
+
+async def beside(place: Place, name: str) -> Place:
+    """The same broker and Postgres, with topics and schemas of their own."""
+    namespace = f"{NAMESPACE}{name}_"
+    environment = {**place.environment, "CARAVAN_NAMESPACE": namespace}
+    await _caravan("migrate", environment=environment)
+    topic = f"{namespace}{POINTS.events_topic}"
+    return replace(place, topic=topic, environment=environment, namespace=namespace)
 
 
 @asynccontextmanager

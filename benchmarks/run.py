@@ -11,9 +11,22 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks import edge, instance, latency, machine, projection, replay, report, results, streams, subscribing
+from benchmarks import (
+    edge,
+    instance,
+    latency,
+    machine,
+    projection,
+    replay,
+    report,
+    results,
+    starting,
+    streams,
+    subscribing,
+    takeover,
+)
 from benchmarks.results import Result
-from benchmarks.work import Work, WorkError
+from benchmarks.work import Work, WorkError, names
 
 WORKS: tuple[Work, ...] = (  # in this order; a line each
     projection.WORK,
@@ -23,6 +36,9 @@ WORKS: tuple[Work, ...] = (  # in this order; a line each
     latency.WORK,
     streams.WORK,
     replay.WORK,
+    takeover.WORK,
+    starting.START,
+    starting.UP,
 )
 
 
@@ -47,22 +63,16 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--works", type=_names, default=_names_of(WORKS), help=f"some of {','.join(_names_of(WORKS))}")
-    parser.add_argument("--systems", type=_names, default=(), help="some of the systems, where a work has several")
+    parser.add_argument("--works", type=names, default=_names_of(WORKS), help=f"some of {','.join(_names_of(WORKS))}")
+    parser.add_argument("--systems", type=names, default=(), help="some of the systems, where a work has several")
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     parser.add_argument("--merge", action="store_true", help="put what was measured into the saved results")
-    parser.add_argument("--events", type=int, default=400_000, help="events of projection and subscribe")
-    parser.add_argument("--users", type=int, default=20_000, help="users that events or commands are spread over")
-    parser.add_argument("--seed", type=int, default=1, help="of users and amounts")
     parser.add_argument("--rate", type=int, default=300, help="commands a second that are offered")
     parser.add_argument("--seconds", type=float, default=20, help="for how long, beside the warm-up")
+    loads.arguments(parser)
     for work in WORKS:
         work.arguments(parser)
     return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
 
 
 def _names_of(works: Iterable[Work]) -> tuple[str, ...]:
@@ -101,7 +111,7 @@ async def _measure(work: Work, where: Any, options: argparse.Namespace, failed: 
     except Exception as error:  # noqa: BLE001 - a work that fails must not take the others with it
         _tell(work.name, error)
         failed.append(work.name)
-        return []
+        return error.found if isinstance(error, WorkError) else []
 
 
 def _tell(what: str, error: Exception) -> None:
