@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import NamedTuple
 from uuid import UUID
 
@@ -21,16 +23,25 @@ from topics.points import POINTS, PointsAwarded
 BATCH = 1 << 18  # bytes of a record batch before compression
 MILLISECOND = timedelta(milliseconds=1)  # between two events
 ISSUER = Actor("user", "bench", "Admin")
+SKEW = 0.99  # exponent of the Zipf distribution, that of YCSB: of 20 000 users the first has a tenth of the events
+LONGEST = 128  # characters of an identifier in a contract
+LONG = 64  # characters of a user's id in wide events
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is generated: equal values give equal bytes."""
+    """What is generated: equal values give equal bytes.
+
+    With `skewed`, users come by a Zipf distribution, else uniformly. With `wide`, an event has 1 KB instead of 600 B: the ids of its user, issuer
+    and source are as long as some identity providers make them, so rows are longer too.
+    """
 
     events: int
     users: int
     seed: int
     start: datetime
+    skewed: bool = False
+    wide: bool = False
 
 
 class Record(NamedTuple):
@@ -67,9 +78,21 @@ class Generator:
         self._bytes = 0
 
     def records(self) -> Iterator[Record]:
-        for index in range(self._load.events):
-            user, amount = f"u{self._random.randrange(self._load.users)}", self._random.randrange(1, 100)
+        for index, number in enumerate(self._users()):
+            user, amount = f"u{number}", self._random.randrange(1, 100)
+            if self._load.wide:
+                user = user.ljust(LONG, "-")
             yield self._record(user, amount, self._load.start + index * MILLISECOND)
+
+    def _users(self) -> Iterator[int]:
+        load = self._load
+        if load.skewed:
+            weights = list(accumulate(rank**-SKEW for rank in range(1, load.users + 1)))
+            for _ in range(load.events):
+                yield bisect(weights, self._random.random() * weights[-1])
+        else:
+            for _ in range(load.events):
+                yield self._random.randrange(load.users)
 
     def written(self) -> Written:
         """The account, once all records were taken."""
@@ -88,7 +111,9 @@ class Generator:
     def _event(self, user: str, amount: int, at: datetime, partition: int) -> EventEnvelope:
         number = self._numbers[partition] = self._numbers[partition] + 1
         seq = self._seqs[user] = self._seqs.get(user, 0) + 1
-        payload = PointsAwarded(user_id=user, amount=amount).to_json()
+        wide = self._load.wide
+        source = f"order-{number}".ljust(LONGEST, "-") if wide else None
+        payload = PointsAwarded(user_id=user, amount=amount, source=source).to_json()
         moment = UUID(int=int(at.timestamp() * 1000) << 80)
         command = ids.derived(moment, "benchmark", "award_points", user, number)
         return EventEnvelope(
@@ -99,7 +124,7 @@ class Generator:
             domain=POINTS.domain,
             aggregate_id=user,
             aggregate_seq=seq,
-            actor=ISSUER,
+            actor=msgspec.structs.replace(ISSUER, id=ISSUER.id.ljust(LONGEST, "-")) if wide else ISSUER,
             command_id=str(command),
             correlation_id=str(command),
             causation_id=str(command),

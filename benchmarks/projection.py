@@ -5,28 +5,27 @@ import os
 import signal
 import tempfile
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
 
-from benchmarks import events, instance, machine, results
+from benchmarks import instance, machine, results
 from benchmarks.events import Written
+from benchmarks.loads import SHAPES, UNIFORM, filled
 from benchmarks.results import Result
 from benchmarks.systems import Place, System, systems
-from benchmarks.work import Work, WorkError, chosen, in_turn
-from streams.envelope import Signer
+from benchmarks.work import Work, WorkError, chosen, in_turn, names
 
 POLL = 0.01  # s between two looks at the tables
 PATIENCE = 180  # s for one system to finish
 GRACE = 10  # s to end after SIGTERM
-AGE = timedelta(hours=1)  # of the first event; later than all of them is none
+CLOSEST = ("caravan", "kafka-streams-eos", "bare-loop")  # that all loads are measured with
 TAIL = 2000  # characters of its log that are shown when it failed
 
 
@@ -138,34 +137,56 @@ async def _sums(db: asyncpg.Connection, table: str, column: str) -> Sums:
     return Sums(*(await db.fetch(query))[0])
 
 
-async def written(place: Place, options: Namespace) -> Written:
-    """The events of a run: the first that needs them writes them."""
-    if place.servers not in _WRITTEN:
-        load = events.Load(options.events, options.users, options.seed, events.now() - AGE)
-        made = await events.write(place.servers, place.topic, load, Signer(place.keys))
-        print(f"{made.events} events of {made.bytes / made.events:.0f} B", flush=True)
-        _WRITTEN[place.servers] = made
-    return _WRITTEN[place.servers]
-
-
-_WRITTEN: dict[str, Written] = {}
+def arguments(parser: ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--loads", type=names, default=tuple(SHAPES), help=f"some of {','.join(SHAPES)}")
+    parser.add_argument(
+        "--variants", action="store_true", help="also those that were slower than others of their system"
+    )
 
 
 async def run(place: Place, options: Namespace) -> list[Result]:
-    """All systems, all rounds."""
-    made = await written(place, options)
+    """All systems on the first load, those that are compared most closely on the others."""
+    found: list[Result] = []
+    failed: list[str] = []
+    for shape in options.loads:
+        found += await _all_rounds(place, options, shape, failed)
+    if failed:
+        raise MeasurementError("\n".join(failed), found)
+    return found
+
+
+async def _all_rounds(place: Place, options: Namespace, shape: str, failed: list[str]) -> list[Result]:
+    """A system that fails is told of in `failed` and takes no part any more."""
     rates: dict[System, list[float]] = defaultdict(list)
-    digests = set()
-    entered = chosen(systems(), options.systems, lambda system: system.name)
+    words: dict[System, str] = {}
+    digests: dict[str, set[str]] = defaultdict(set)
+    entered = _entered(options, shape, (await filled(place, options, shape)).place.namespace)
     for number, system in in_turn(options.rounds, entered):
-        rate, digest = await measure(system, place, made)
-        print(f"round {number}  {system.title}  {rate:.0f}/s", flush=True)
+        load = await filled(place, options, shape, system.share)
+        if len(rates[system]) < number - 1:
+            continue  # it failed
+        try:
+            rate, digest = await measure(system, load.place, load.written)
+        except MeasurementError as error:
+            failed.append(f"{shape}: {error}")
+            continue
+        print(f"round {number}  {shape}  {system.title}  {rate:.0f}/s", flush=True)
         rates[system].append(rate)
-        digests.add(digest)
-    if len(digests) > 1:
-        raise MeasurementError("The systems did not make the same rows.")
-    words = f"{made.events} events of {made.bytes / made.events:.0f} B, {made.users} users"
-    return fastest([_rate(system, values, words) for system, values in rates.items()])
+        words[system] = load.words
+        digests[load.words].add(digest)
+    failed += [f"The systems did not make the same rows of {load}." for load, made in digests.items() if len(made) > 1]
+    whole = {system: values for system, values in rates.items() if len(values) == options.rounds}
+    return fastest([_rate(system, values, words[system]) for system, values in whole.items()])
+
+
+def _entered(options: Namespace, shape: str, namespace: str) -> list[System]:
+    entered = chosen(systems(namespace), options.systems, lambda system: system.name)
+    return [
+        system
+        for system in entered
+        if (system.fastest or options.variants) and (shape == UNIFORM or system.name in CLOSEST)
+    ]
 
 
 def _rate(system: System, values: list[float], load: str) -> Result:
@@ -182,4 +203,4 @@ def fastest(found: list[Result]) -> list[Result]:
     return list(best.values())
 
 
-WORK = Work("projection", instance.infrastructure, run)
+WORK = Work("projection", instance.infrastructure, run, arguments)

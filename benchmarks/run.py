@@ -15,6 +15,7 @@ from benchmarks import (
     edge,
     instance,
     latency,
+    loads,
     machine,
     projection,
     replay,

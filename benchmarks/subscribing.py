@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks import instance, machine, projection, results
+from benchmarks import instance, machine, results
+from benchmarks.loads import filled
 from benchmarks.results import Result
 from benchmarks.systems import NAMESPACE, Place
 from benchmarks.work import Work, WorkError, chosen, in_turn
@@ -143,7 +144,7 @@ async def measure(system: str, servers: str, topic: str, events: int, total: int
 
 async def run(place: Place, options: Namespace) -> list[Result]:
     """All systems, all rounds."""
-    written = await projection.written(place, options)
+    written = (await filled(place, options)).written
     rates: dict[str, list[float]] = defaultdict(list)
     for number, name in in_turn(options.rounds, chosen(list(SYSTEMS), options.systems, str)):
         read = await measure(name, place.servers, place.topic, written.events, written.total)

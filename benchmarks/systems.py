@@ -22,7 +22,7 @@ POSITION = "create table position (partition int primary key, next bigint not nu
 
 @dataclass(frozen=True)
 class Place:
-    """Where a round happens: the broker, the topic that everyone reads, the database, a folder that is new each round.
+    """Where a round happens: the broker, the topic that everyone reads, the database, a folder that is new each round, the platform's namespace.
 
     `environment` is what the platform's own processes need to find all this, `keys` what they sign with.
     """
@@ -33,6 +33,7 @@ class Place:
     folder: Path
     environment: Mapping[str, str]
     keys: tuple[tuple[str, bytes], ...]
+    namespace: str = NAMESPACE
 
 
 class System(ABC):
@@ -42,6 +43,11 @@ class System(ABC):
     variant: str = ""
     processes: int = 1
     schema: str
+    """Where its tables are."""
+    share: int = 1
+    """One event in so many is enough for the slow ones."""
+    fastest: bool = True
+    """No other variant of it was faster whenever they were compared; the others run when they are asked for."""
 
     @property
     def title(self) -> str:
@@ -67,9 +73,9 @@ class Caravan(System):
     """
 
     name = "caravan"
-    schema = f"{NAMESPACE}points_shadow"
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, namespace: str = NAMESPACE) -> None:
+        self.schema = f"{namespace}points_shadow"
         self.processes = processes
         self.variant = f"{processes} worker{'s' * (processes > 1)}"
 
@@ -97,8 +103,9 @@ class Peer(System):
 class PythonPeer(Peer):
     """A Python program, in the peers' own environment, as one process or more."""
 
-    def __init__(self, name: str, program: str, processes: int = 1) -> None:
+    def __init__(self, name: str, program: str, processes: int = 1, *, share: int = 1) -> None:
         self.name = name
+        self.share = share
         self.processes = processes
         self.variant = f"{processes} process{'es' * (processes > 1)}"
         self._program = str(python.PEERS / program)
@@ -128,13 +135,13 @@ class KafkaStreams(Peer):
         return [*self._java, place.servers, place.topic, _jdbc(place.dsn), *self._arguments, state]
 
 
-def systems() -> list[System]:
+def systems(namespace: str = NAMESPACE) -> list[System]:
     """All of them, in the order of the first round."""
     guarantees = {"kafka-streams-eos": "exactly_once_v2", "kafka-streams-alos": "at_least_once"}
     streams = [KafkaStreams(name, guarantee, n) for name, guarantee in guarantees.items() for n in (1, 2)]
     return [
-        Caravan(1),
-        Caravan(2),
+        Caravan(1, namespace),
+        Caravan(2, namespace),
         *streams,
         PythonPeer("bare-loop", "bare_loop.py"),
         PythonPeer("bare-loop", "bare_loop.py", 2),
@@ -144,7 +151,7 @@ def systems() -> list[System]:
         PythonPeer("quix", "quix_sink.py", 2),
         PythonPeer("faststream", "faststream_batch.py"),
         PythonPeer("faststream", "faststream_batch.py", 2),
-        PythonPeer("faust", "faust_tutorial.py"),
+        PythonPeer("faust", "faust_tutorial.py", share=40),
     ]
 
 

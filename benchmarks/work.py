@@ -13,7 +13,12 @@ T = TypeVar("T")
 
 
 class WorkError(Exception):
-    """The work was not done, or not rightly; its words are printed and the other works go on."""
+    """The work was not done, or not rightly; its words are printed and the other works go on. `found` is what there is nevertheless."""
+
+    def __init__(self, words: str, found: Sequence[Result] = ()) -> None:
+        """Say why."""
+        super().__init__(words)
+        self.found = list(found)
 
 
 def _nothing(parser: ArgumentParser) -> None:
@@ -50,6 +55,11 @@ def in_turn(rounds: int, systems: Sequence[T]) -> Iterator[tuple[int, T]]:
             yield number + 1, system
 
 
-def chosen(systems: Sequence[T], names: Sequence[str], name: Callable[[T], str]) -> list[T]:
+def names(text: str) -> tuple[str, ...]:
+    """Of an argument, with commas between them."""
+    return tuple(text.split(","))
+
+
+def chosen(systems: Sequence[T], wanted: Sequence[str], name: Callable[[T], str]) -> list[T]:
     """Those that `--systems` names; all when it names none."""
-    return [system for system in systems if not names or name(system) in names]
+    return [system for system in systems if not wanted or name(system) in wanted]
