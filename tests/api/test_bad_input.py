@@ -189,7 +189,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 async def test_whatever_is_sent_gets_a_4xx(edge: Caller, data: st.DataObject) -> None:
     """Any JSON and any bytes, alone or in the place of a field."""

@@ -125,6 +125,7 @@ def test_a_python_that_is_too_old_is_named(checkout: Path, tmp_path: Path) -> No
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.full
 def test_a_set_up_that_fails_leaves_no_half_made_environment(checkout: Path) -> None:
     """Here for want of a network."""
     done = make(

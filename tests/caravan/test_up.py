@@ -125,7 +125,7 @@ def test_a_platform_that_cannot_start_says_why(data: Path) -> None:
 
 
 @pytest.mark.req("SR002")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.full), signal.SIGKILL])
 def test_the_end_of_make_is_the_end_of_all(
     data: Path, start: Start, free_port: int, elsewhere: dict[str, str], number: signal.Signals
 ) -> None:

@@ -104,7 +104,7 @@ DAMAGES = {
 }
 
 
-QUICK = {"commands wiped", "postgres wiped"}
+QUICK = {"postgres wiped"}
 
 
 @pytest.mark.parametrize(
