@@ -57,6 +57,7 @@ async def infrastructure(folder: Path) -> AsyncIterator[Place]:
 
 def alone(folder: Path) -> AbstractAsyncContextManager[Place]:
     """The same for a work that must not find what others leave."""
+    folder.mkdir(parents=True, exist_ok=True)
     return infrastructure(folder)
 
 
