@@ -16,13 +16,14 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from streams import quiet
 from streams.contract import Topic
 from streams.errors import CaravanError, SettingsError
-from streams.log import MAX_GROUP, MAX_MESSAGE, Entry, NotSent, SendUnknown
+from streams.log import MAX_GROUP, MAX_MESSAGE, Entry
+from streams.publishing import ANSWER_S, Publisher
 from streams.settings import Settings
 
 METADATA_S = 0.05  # until a broker is asked again about a new topic
 SEEN_S = 15.0  # how long brokers may take to know one
 APPEND_S = 15  # how long one record batch may take
-ANSWER_S = 4.5  # how long a caller waits for Kafka before it is told so
+PUBLISH = "publish"  # the producer of single records
 FETCH_MS = 300  # how long a fetch of what surely is there may take before it is asked for again
 _ENTRY_OVERHEAD = 128  # bytes, generous: lengths, varints, attributes and headers of a record in a batch
 
@@ -100,13 +101,14 @@ class Kafka:
         self._readers: dict[str, AIOKafkaConsumer] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._admin: AIOKafkaAdminClient | None = None
+        self._publisher = Publisher(partial(self._producer, PUBLISH), partial(self._drop, PUBLISH))
         self._starting = asyncio.Lock()
         self._reading = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect the edge's producer; raises CaravanError when Kafka is away."""
         try:
-            await self._producer("publish")
+            await self._producer(PUBLISH)
         except OSError as error:
             raise self._away(error) from error
 
@@ -116,6 +118,7 @@ class Kafka:
 
     async def stop(self) -> None:
         """Close every client; what was acknowledged stays."""
+        await self._publisher.stop()
         for client in (*self._producers.values(), *self._readers.values()):
             with suppress(KafkaError, asyncio.TimeoutError, OSError):
                 await asyncio.wait_for(client.stop(), 3)
@@ -178,7 +181,7 @@ class Kafka:
         """Whether a broker answers within 2 s."""
         try:
             async with asyncio.timeout(2):
-                producer = await self._producer("publish")
+                producer = await self._producer(PUBLISH)
                 await producer.client.fetch_all_metadata()  # a round trip: a frozen broker keeps its connections
                 return True
         except (KafkaError, OSError):
@@ -275,32 +278,7 @@ class Kafka:
 
         Raises NotSent when it surely was not sent, SendUnknown when it may have been; both within 5 s.
         """
-        name, producer = self._namespace + topic, None
-        try:
-            async with asyncio.timeout(ANSWER_S) as limit:
-                producer = await self._producer("publish")
-                sent = await producer.send(name, value, key=key, headers=headers)
-        except (TimeoutError, KafkaError, OSError) as error:
-            if producer is not None and isinstance(error, KafkaError) and not error.retriable:
-                self._drop("publish", producer)
-            raise NotSent("Kafka is away; nothing was sent.") from error
-        try:
-            async with asyncio.timeout_at(limit.when()):
-                metadata = await asyncio.shield(sent)
-        except TimeoutError as error:
-            sent.add_done_callback(partial(self._late, producer))
-            raise SendUnknown("Kafka did not answer; the record may have been sent.") from error
-        except KafkaError as error:
-            self._drop("publish", producer)
-            raise SendUnknown(f"Kafka refused or lost the record: {error!r}") from error
-        if metadata.offset < 0:  # a repeat that Kafka knows to have, but not where
-            raise SendUnknown("Kafka has the record and does not say where.")
-        return metadata.partition, metadata.offset
-
-    def _late(self, producer: AIOKafkaProducer, sent: asyncio.Future[Any]) -> None:
-        """Nobody waits any more, but a producer that was refused is of no use to others either."""
-        if not sent.cancelled() and isinstance(sent.exception(), KafkaError):
-            self._drop("publish", producer)
+        return await self._publisher.publish(self._namespace + topic, key, value, headers)
 
     # -- clients
 
@@ -315,7 +293,7 @@ class Kafka:
                     max_batch_size=MAX_GROUP,
                     max_request_size=MAX_MESSAGE,
                     request_timeout_ms=10_000,
-                    compression_type=None if lane == "publish" else "lz4",
+                    compression_type=None if lane == PUBLISH else "lz4",
                 )
                 await self._started(producer)
                 self._producers[lane] = producer
