@@ -15,12 +15,12 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
 from streams.assignor import Sharing
-from streams.loop import Delivery
+from streams.fetching import keep_packed
+from streams.waiting import Delivery
 
 log = logging.getLogger(__name__)
 
-MAX_RECORDS = 12_000  # records of a partition that are handed over at most
-MAX_BYTES = 8 << 20  # bytes a fetch of one partition brings
+MAX_BYTES = 4 << 20  # bytes a fetch of one partition brings, packed
 LONG_POLL_MS = 300  # how long the broker keeps a fetch that finds nothing; a seek waits for the one under way
 IDLE_S = 1.0  # longest wait for records before Faust looks around
 
@@ -61,16 +61,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.generations[tp] += 1
         return self.generations[tp]
 
+    async def on_start(self) -> None:
+        """Begin, and have whole fetches handed over."""
+        await super().on_start()
+        keep_packed(self._ensure_consumer())
+
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
     ) -> Any:
-        """A batch of each partition that has one, so that all of them move on; Faust would empty one after the other."""
-        records: dict[Any, Any] = {}
-        for tp in tuple(active_partitions):
-            records.update(await super()._fetch_records(consumer, {tp}, 0, max_records))
-        if active_partitions and not records:
-            records.update(await super()._fetch_records(consumer, active_partitions, timeout, max_records))
-        return {tp: Delivery(found, self.generations[TP(*tp)]) for tp, found in records.items()}
+        """All that has come of every partition, so that all of them move on."""
+        found = await super()._fetch_records(consumer, active_partitions, timeout)
+        return {tp: Delivery(fetched, fetched.end - 1, self.generations[TP(*tp)]) for tp, (fetched,) in found.items()}
 
     async def holds(self, tp: TP) -> bool | None:
         """Whether the group's coordinator knows us in the generation in which we were given this partition, asked now."""
@@ -140,8 +141,7 @@ class Consumer(driver.Consumer):
                 yield tp, self._to_message(TP(*tp), delivery)
 
     def _to_message(self, tp: TP, delivery: Any) -> ConsumerMessage:
-        last = delivery.records[-1].offset
-        message = ConsumerMessage(tp.topic, tp.partition, last, 0.0, 0, [], None, delivery, None, 0, 0, tp)
+        message = ConsumerMessage(tp.topic, tp.partition, delivery.last, 0.0, 0, [], None, delivery, None, 0, 0, tp)
         message.generation_id = self.app.consumer_generation_id  # Faust drops what another generation fetched
         return message
 

@@ -18,6 +18,7 @@ from streams.kafka import KafkaUrl
 from streams.loop import Partition
 from streams.settings import Settings
 from streams.store import Slot
+from streams.waiting import Delivery
 
 MAX_RECORDS = 12_000  # records of a partition that are handed over at most
 MAX_BYTES = 8 << 20  # bytes a fetch of one partition brings
@@ -137,7 +138,7 @@ class Feeding:
         if records:
             self._next[number] = records[-1].offset + 1
             await self._pace.take(len(records))
-            self._partitions[number].offer(records, generation)
+            self._partitions[number].offer(Delivery.of(records, generation))
 
     # -- the feed of the loop
 

@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from streams.claiming import checked
@@ -19,10 +18,11 @@ from streams.log import Feed, Log
 from streams.pulse import Pulse
 from streams.reason import Reason
 from streams.store import BadData, Duplicate, Lost, Slot, Store, Unavailable, Work
+from streams.waiting import Delivery, Waiting
 
 log = logging.getLogger(__name__)
 
-QUEUE = 2  # batches that wait per partition before its delivery is paused
+QUEUE = 2  # deliveries that wait per partition before its delivery is paused
 PARTS = 16  # of a batch that the store refuses, each of which is tried, and divided again if it is refused
 CAREFUL = 64  # batches after a duplicate for which ids are looked up first
 PATIENCE_S = (0.05, 5.0)  # first and longest pause between tries
@@ -35,14 +35,6 @@ ASKED = 3  # times that nobody may answer before it claims without a word; what 
 
 class Reassigned(Exception):
     """The group was rebalanced; the claim must be looked at again."""
-
-
-@dataclass
-class Delivery:
-    """A batch as the transport hands it over; `generation` counts the seeks of its partition."""
-
-    records: Sequence[Any]
-    generation: int
 
 
 class Partition:
@@ -68,7 +60,7 @@ class Partition:
         self.pulse = Pulse()
         self.reason = Reason(store, slot)
         self._store, self._log, self._feed = store, log, feed
-        self._queue: deque[Delivery] = deque()
+        self._queue = Waiting()
         self._wake = asyncio.Event()
         self._reassigned = self._leaving = self._was_due = False
         self._generation = -1
@@ -85,12 +77,12 @@ class Partition:
 
     # -- called by the transport
 
-    def offer(self, records: Sequence[Any], generation: int) -> None:
-        """Take a batch; pauses the partition while enough of them wait."""
-        self.pulse.arrive(records[-1].offset)
+    def offer(self, delivery: Delivery) -> None:
+        """Take a delivery; pauses the partition while enough of them wait."""
+        self.pulse.arrive(delivery.last)
         if not self.claimed.is_set():
             return  # the claim ends with a seek, which delivers them again
-        self._queue.append(Delivery(records, generation))
+        self._queue.put(delivery)
         if len(self._queue) >= QUEUE:
             self._feed.pause(self.slot)
         self._wake.set()
@@ -305,10 +297,11 @@ class Partition:
             if await self._due():
                 return ()
             if self._queue:
-                delivery = self._queue.popleft()
-                if len(self._queue) == QUEUE - 1:
+                waited = len(self._queue)
+                records, generation = self._queue.take()
+                if waited >= QUEUE > len(self._queue):
                     self._feed.resume(self.slot)
-                if records := await self._continue(delivery):
+                if records and (records := await self._continue(records, generation)):
                     return records
                 continue
             self._wake.clear()
@@ -337,32 +330,31 @@ class Partition:
             for waiter in waiters - {self._committing}:
                 waiter.cancel()
 
-    async def _continue(self, delivery: Delivery) -> Sequence[Any] | None:
-        """The part of a delivery that follows on; a hole is never stepped over without looking."""
+    async def _continue(self, records: Sequence[Any], generation: int) -> Sequence[Any]:
+        """Those that follow on, none if they do not; a hole is never stepped over without looking."""
         expected = self._ahead.next
-        records = delivery.records
-        if delivery.generation < self._generation:
-            return None
-        if records[0].offset < expected and delivery.generation == self._generation:
+        if generation < self._generation:
+            return ()
+        if records[0].offset < expected and generation == self._generation:
             self._reassigned = True  # nobody sought: a client goes back when the log ends before its place
-            return None
+            return ()
         if records[-1].offset < expected:
-            return None
+            return ()
         if records[0].offset < expected:
             return [record for record in records if record.offset >= expected]
         if records[0].offset == expected:
             return records
         topic, partition = self.slot[2:]
-        if delivery.generation > self._generation or self._sought != expected:
+        if generation > self._generation or self._sought != expected:
             self._generation = await self._feed.seek(self.slot, expected)
             self._sought = expected
-            return None
+            return ()
         start, _ = await self._log.bounds(topic, partition)
         if start > expected:
             raise Stop(f"Kafka begins at offset {start} and {expected} was not read yet: unread records were deleted.")
         if await self._log.read(topic, partition, expected) is not None:  # what was sought got lost on its way here
             self._generation = await self._feed.seek(self.slot, expected)
-            return None
+            return ()
         log.warning(
             "%s: no records from %d to %d (compacted, or control records)", self._name, expected, records[0].offset - 1
         )

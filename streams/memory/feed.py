@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from streams.loop import Partition
 from streams.store import Slot
+from streams.waiting import Delivery
 
 if TYPE_CHECKING:
     from streams.memory.broker import MemoryBroker
@@ -82,4 +83,4 @@ class MemoryFeed:
             if not batch:
                 return
             reader.cursor = batch[-1].offset + 1
-            reader.partition.offer(batch, reader.generation)
+            reader.partition.offer(Delivery.of(batch, reader.generation))

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from streams.consuming import MAX_BYTES
 from streams.loop import QUEUE
 from streams.partitioner import partition_of
 from streams.settings import Settings
@@ -20,11 +21,10 @@ from tests.faults.report import Figures
 AWAY_S = 60.0
 SETTLE_S = 240.0  # more than a busy machine takes for the heap
 HEAP = 30_000  # commands a partition, so 300 MB of them if all were taken into memory
-BATCH = 1_000  # records that are handed over at once, so that a heap is many batches
+BATCH = 1_000  # records of a batch, so that a heap is many of them
 RECORD = 2_500  # bytes that a command of about 600 takes in the process with all that hangs on it
-FETCHED = 8 << 20  # bytes that the client may hold for each partition, about
-# A partition has at most its queue, a batch that commits, one that is prepared and one that is fetched.
-BOUND = len(PARTITIONS) * ((QUEUE + 3) * BATCH * RECORD + FETCHED)
+# A partition has at most a batch that commits, one that is prepared and a part beside it; its queue, packed, and a fetch that the client holds.
+BOUND = len(PARTITIONS) * (3 * BATCH * RECORD + (QUEUE + 1) * MAX_BYTES)
 
 
 class Memory:
@@ -61,7 +61,7 @@ class Memory:
 async def test_a_minute_without_postgres_under_a_heap_of_commands(
     settings: Settings, tmp_path: Path, figures: Figures
 ) -> None:
-    batches = {"streams/consuming.py": ("MAX_RECORDS = 12_000", f"MAX_RECORDS = {BATCH}")}
+    batches = {"streams/waiting.py": ("RECORDS = 25_000", f"RECORDS = {BATCH}")}
     with Own("postgres") as postgres:
         ours = replace(settings, postgres=postgres.url, postgres_read=postgres.url)
         async with Ground(ours, tmp_path) as ground:

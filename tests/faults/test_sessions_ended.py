@@ -2,12 +2,12 @@
 
 import pytest
 
-from streams.consuming import MAX_RECORDS
+from streams.waiting import RECORDS
 from tests.faults.ground import Ground, Worker
 from tests.faults.report import Figures
 
 TIMES = 5
-FETCHES = 3  # how many a partition has taken when its first batch fails
+BATCHES = 2  # how many a partition has taken when its first one fails
 
 
 @pytest.mark.scenario("S6")
@@ -28,8 +28,8 @@ async def test_sessions_ended_again_and_again_lose_and_double_nothing(ground: Gr
 
 @pytest.mark.full
 async def test_what_was_fetched_ahead_is_read_again(ground: Ground) -> None:
-    """The first of several full fetches fails; the worker goes back over all of them."""
-    await ground.load.heap("u1", FETCHES * MAX_RECORDS)
+    """The first of several full batches fails; the worker goes back over all that it had."""
+    await ground.load.heap("u1", BATCHES * RECORDS)
     worker = ground.start_worker()
     async with ground.held_in_commit(worker):
         await end_sessions(ground, worker)

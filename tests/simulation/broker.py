@@ -11,6 +11,7 @@ from streams.memory import MemoryBroker, MemoryFeed, MemoryRecord, Share
 from streams.memory.feed import Reader
 from streams.partitioner import partition_of
 from streams.store import Slot
+from streams.waiting import Delivery
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -167,9 +168,9 @@ class SimFeed(MemoryFeed):
         if generation < reader.generation:
             self.world.faults.note("stale delivery")
         if fault != "fetch lost":
-            reader.partition.offer(batch, generation)
+            reader.partition.offer(Delivery.of(batch, generation))
         if fault == "fetch repeated":
-            reader.partition.offer(batch, generation)
+            reader.partition.offer(Delivery.of(batch, generation))
         if fault == "fetch from before" and generation == reader.generation:
             reader.cursor = max(0, batch[0].offset - self.world.faults.dice.randrange(20))
         self.deliver(slot)

@@ -10,7 +10,7 @@ from streams.handler import Position
 from streams.holds import Holds
 from streams.ids import derived
 from streams.log import Entry
-from streams.loop import Delivery, Partition
+from streams.loop import Partition
 from streams.memory import MemoryStore, Share
 from streams.relay import Relay
 from streams.shard import Shard
@@ -35,10 +35,10 @@ def skipped_batch() -> None:
     """A delivery that begins behind the position is taken as it comes."""
     go_on = Partition._continue
 
-    async def go_on_blindly(self: Partition, delivery: Delivery) -> Sequence[Any] | None:
-        if delivery.generation == self._generation and delivery.records[0].offset > self._ahead.next:
-            return delivery.records
-        return await go_on(self, delivery)
+    async def go_on_blindly(self: Partition, records: Sequence[Any], generation: int) -> Sequence[Any]:
+        if generation == self._generation and records[0].offset > self._ahead.next:
+            return records
+        return await go_on(self, records, generation)
 
     _put(Partition, "_continue", go_on_blindly)
 

@@ -23,6 +23,7 @@ from streams.memory import MemoryBroker, MemoryRecord, MemoryStore
 from streams.producer import command_record, signed
 from streams.store import Call, Claim, Outgoing, Parked, Queue, Request, Result, Slot, Store, Stored, Work
 from streams.testing import ADMIN, SIGNER
+from streams.waiting import Delivery
 from tests.streams.tally import ECHO, TALLY, decider
 
 COMMANDS, EVENTS = TALLY.commands_topic, TALLY.events_topic
@@ -217,7 +218,7 @@ class RigFeed:
         """Deliver these records by hand, as fetched after `later` seeks that nobody here made."""
         for slot, reader in self.readers.items():
             records = self.broker._topics[slot.topic][slot.partition][first : last + 1]
-            reader.partition.offer(records, reader.generation + later)
+            reader.partition.offer(Delivery.of(records, reader.generation + later))
 
     def pump(self) -> None:
         """Hand over what there is, one delivery a turn."""
@@ -232,7 +233,7 @@ class RigFeed:
             reader.cursor = batch[-1].offset + 1
             if not (self.lose and self.lose.popleft()):
                 stale = 1 if self.stale and self.stale.popleft() else 0
-                reader.partition.offer(batch, reader.generation - stale)
+                reader.partition.offer(Delivery.of(batch, reader.generation - stale))
             asyncio.get_running_loop().call_soon(self.pump)
 
 

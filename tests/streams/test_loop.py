@@ -6,6 +6,7 @@ import gc
 import pytest
 
 from streams.store import Duplicate, Lost, Unavailable
+from streams.waiting import Delivery
 from tests.streams.rig import COMMANDS, Rig, until
 from tests.streams.tally import A, Add, B, C
 
@@ -148,7 +149,8 @@ async def test_a_stale_delivery_is_no_reason_to_seek(rig: Rig) -> None:
     await send(rig, *add(A, 0, 1))
     seeks = len(owner.feed.seeks)
     records = rig.broker.records(COMMANDS)
-    owner.partition.offer([records[0]._replace(offset=9)], owner.feed.readers[owner.partition.slot].generation - 1)
+    generation = owner.feed.readers[owner.partition.slot].generation
+    owner.partition.offer(Delivery.of([records[0]._replace(offset=9)], generation - 1))
     await send(rig, *add(A, 2))
     assert len(owner.feed.seeks) == seeks
     assert rig.amounts(A) == [0, 1, 2]
@@ -158,7 +160,8 @@ async def test_overlapping_deliveries_take_effect_once(rig: Rig) -> None:
     owner = rig.decider(size=5)
     await send(rig, *add(A, 0, 1, 2))
     rig.send(Add(account=A, amount=3))
-    owner.partition.offer(rig.broker.records(COMMANDS), owner.feed.readers[owner.partition.slot].generation)
+    generation = owner.feed.readers[owner.partition.slot].generation
+    owner.partition.offer(Delivery.of(rig.broker.records(COMMANDS), generation))
     await rig.quiet()
     assert rig.amounts(A) == [0, 1, 2, 3]
 
@@ -317,7 +320,7 @@ async def test_a_transaction_begins_after_the_one_before_it_ended(rig: Rig) -> N
     gate = rig.store.close("commit")
     for command in add(A, 1, 2, 3):
         rig.send(command)
-    await until(lambda: rig.owners[0].partition._ahead.next == 2)
+    await until(lambda: rig.owners[0].partition._ahead.next == 3)
     assert rig.store.calls["commit"] == 1
     gate.set()
     await rig.quiet()

@@ -11,6 +11,7 @@ from streams.loop import Partition
 from streams.memory import MemoryBroker, MemoryFeed, MemoryGroup, Share
 from streams.memory.group import Told
 from streams.store import Slot
+from streams.waiting import Delivery
 
 TOPICS = {"a": 4, "b": 2}
 SLOT = Slot("d", "agent", "a", 1)
@@ -75,8 +76,8 @@ async def test_each_process_stands_where_it_sought() -> None:
         def __init__(self, name: str) -> None:
             self.name = name
 
-        def offer(self, records: Collection[object], generation: int) -> None:
-            seen[self.name] += [record.offset for record in records]  # type: ignore[attr-defined]
+        def offer(self, delivery: Delivery) -> None:
+            seen[self.name] += [record.offset for records, _ in delivery.parts for record in records]
 
     for name, begin in (("one", 0), ("two", 2)):
         feed = MemoryFeed(broker)
