@@ -36,6 +36,7 @@ class Fetched:
         """`data` holds the record at `start` and those after it; `check` has checksums looked at."""
         self._data, self._start, self._check = memoryview(data), start, check
         self._spans: list[tuple[int, int]] = []
+        self._damaged = False
         self.end = start
         """The offset after the last one, which counts even where its record was compacted away."""
         at = 0
@@ -43,7 +44,7 @@ class Fetched:
             first, follow, form, attributes, delta = _HEAD.unpack_from(data, at)
             begin, at = at, at + _FOLLOWS + follow
             if form != _FORMAT or follow < _HEAD_SIZE - _FOLLOWS:
-                self._spans.append((begin, len(data)))  # told to whoever reads it
+                self._damaged = True  # told to whoever reads on up to there
                 break
             if at > len(data):
                 break  # the broker cuts where an answer is full
@@ -57,7 +58,7 @@ class Fetched:
         for begin, end in self._spans:
             packed, size = self._data[begin:end], end - begin
             batch = DefaultRecordBatch(packed)
-            if batch.magic != _FORMAT or (self._check and not batch.validate_crc()):
+            if self._check and not batch.validate_crc():
                 raise CorruptRecordException(f"The record batch at offset {batch.base_offset} is damaged.")
             if batch.compression_type == _LZ4:
                 room = room or bytearray(_ROOM)
@@ -68,6 +69,8 @@ class Fetched:
                 records = [record for record in records if record.offset >= self._start]
             if records:
                 yield records, size
+        if self._damaged:
+            raise CorruptRecordException(f"What stands at offset {self.end} is no record batch of format {_FORMAT}.")
 
     def records(self) -> list[Any]:
         """All of them at once."""
