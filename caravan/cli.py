@@ -122,11 +122,16 @@ def api(
     rich_help_panel=RUN,
     epilog=examples("caravan migrate", "CARAVAN_POSTGRES=postgresql://… CARAVAN_KAFKA=kafka://… caravan migrate"),
 )
-def migrate(data_dir: DataDir = HERE) -> None:
+def migrate(
+    data_dir: DataDir = HERE,
+    early: Annotated[
+        bool, typer.Option("--early", hidden=True, help="The broker of this instance is starting.")
+    ] = False,
+) -> None:
     """Bring the schemas of all domains up to date, and create the topics that are missing."""
     from caravan import commands
 
-    commands.migrate(data_dir)
+    commands.migrate(data_dir, early=early)
 
 
 @app.command(

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from caravan.errors import BadInput
-from caravan.instance import Instance
+from caravan.instance import LOOPBACK, Instance
 from streams.settings import Settings
 
 ROLES = ("Guest", "User", "VIP", "PRO", "Partner", "Admin")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 KEEP_ALIVE = 75  # s that an idle connection stays open: longer than proxies and clients keep theirs, so that none is closed under a request
 DRAIN = 8  # s that requests which run may take to end when the edge is told to
+LOOK = 0.05  # s between two looks at a broker that starts
 SAMPLE = 1.0  # s between the two looks that give a rate
 URLS = ("CARAVAN_KAFKA", "CARAVAN_POSTGRES")
 LOG = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -87,7 +88,7 @@ def api(folder: Path, host: str, port: int) -> None:
     asyncio.run(profile.demand(ours))
     edge = create_app(ours, shown=shown())
     claim_port(host, port, "the edge", "choose another with --port")
-    guard = Guard(Limits())
+    guard = Guard(Limits(), edge.state.edge.load)
     guard.most = affordable(guard.limits)
     if (streams := edge.state.edge.streams).most > guard.most // 2:
         streams.most = guard.most // 2
@@ -101,25 +102,30 @@ def api(folder: Path, host: str, port: int) -> None:
         http=cast("type[asyncio.Protocol]", guard.protocol),  # uvicorn only calls it
         ws="none",
         access_log=False,
+        proxy_headers=False,  # nobody asks where a client is
         timeout_graceful_shutdown=DRAIN,
         timeout_keep_alive=KEEP_ALIVE,
     )
 
 
-def migrate(folder: Path) -> None:
-    """Apply what is pending and create what is missing; says what it did."""
-    for line in asyncio.run(_migrate(settings(folder))):
+def migrate(folder: Path, *, early: bool) -> None:
+    """Apply what is pending and create what is missing; says what it did. `early`: our own broker is starting and need not answer yet."""
+    broker = Instance(folder).run.kafka_port if early else None
+    for line in asyncio.run(_migrate(settings(folder), broker)):
         print(line)
 
 
-async def _migrate(settings: Settings) -> list[str]:
+async def _migrate(settings: Settings, broker: int | None) -> list[str]:
     from caravan import profile
+    from caravan.embedded.kafka import answers
     from sinks.postgres import migrate
     from streams import discover
     from streams.kafka import Kafka
 
     await profile.demand(settings)
     applied = await migrate(settings.postgres, settings.namespace)
+    while broker and not answers(LOOPBACK, broker):  # noqa: ASYNC110 - a broker that fails is told by who started it
+        await asyncio.sleep(LOOK)
     kafka = Kafka(settings)
     try:
         created = await kafka.declare([discover.topic(domain) for domain in discover.domains()])

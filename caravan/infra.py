@@ -31,14 +31,23 @@ class Infra:
 
     def start(self) -> None:
         """Set up what is missing, start the parts together, wait until each answers. Raises a Problem."""
+        self.begin()
+        self.wait()
+
+    def wait(self, *kinds: type[Part]) -> None:
+        """Until the parts answer, or those of some kinds. Raises a Problem."""
+        for part in self.parts:
+            if not kinds or isinstance(part, kinds):
+                part.wait()
+
+    def begin(self) -> None:
+        """Set up what is missing and start the parts together. Raises a Problem."""
         self._check_whole()
         self._prepare()
         for part in self.parts:
             part.start()
             assert part.child is not None
             self.instance.register(part.name, part.child.pid)
-        for part in self.parts:
-            part.wait()
 
     def services(self) -> list[Service]:
         """The parts, started already, as services to keep running."""

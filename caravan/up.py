@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from caravan.embedded.kafka import Kafka
 from caravan.embedded.postgres import Postgres
 from caravan.embedded.process import Child, last_words, rotate
 from caravan.errors import Problem, StartFailed
@@ -123,19 +124,29 @@ class Platform:
         """Everything, in order, each waited for. Raises a Problem."""
         if not self.instance.run.made and self.infra.parts:
             tell(f"first start in {self.instance.folder}: setting up the broker and Postgres")
-        self.infra.start()
-        self._demand_safe()
-        self.migrate()
+        self.infra.begin()
+        if self.instance.environment(os.environ).get("CARAVAN_PROFILE") == "production":
+            self.infra.wait()
+            self._demand_safe()
+        self._migrate_early()
         self._begin()
 
     def _demand_safe(self) -> None:
         """In production, refuse before anything is made. Raises a Problem."""
-        environment = self.instance.environment(os.environ)
-        if environment.get("CARAVAN_PROFILE") == "production":
-            from caravan import profile
-            from streams.settings import Settings
+        from caravan import profile
+        from streams.settings import Settings
 
-            asyncio.run(profile.demand(Settings.from_env(environment | {"CARAVAN_CLOCK": self.instance.run.clock})))
+        environment = self.instance.environment(os.environ) | {"CARAVAN_CLOCK": self.instance.run.clock}
+        asyncio.run(profile.demand(Settings.from_env(environment)))
+
+    def _migrate_early(self) -> None:
+        """Begin with the schemas while our own broker, which takes longer than all else, still starts. Raises a Problem."""
+        self.infra.wait(Postgres)
+        early = ["--early"] if any(isinstance(part, Kafka) for part in self.infra.parts) else []
+        job = self._child("migrate", "migrate", *early)
+        self.infra.jobs.append(job)  # ended with the infrastructure when that does not start
+        self.infra.wait()
+        job.finish(READY)
 
     def migrate(self) -> None:
         """Apply new migrations and make new topics. Raises a Problem."""
