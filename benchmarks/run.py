@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    decider,
     edge,
     instance,
     latency,
@@ -21,6 +22,7 @@ from benchmarks import (
     replay,
     report,
     results,
+    scaling,
     starting,
     streams,
     subscribing,
@@ -32,6 +34,7 @@ from benchmarks.work import Work, WorkError, names
 WORKS: tuple[Work, ...] = (  # in this order; a line each
     projection.WORK,
     subscribing.WORK,
+    decider.WORK,
     edge.COMMANDS,
     edge.VIEWS,
     latency.WORK,
@@ -40,6 +43,7 @@ WORKS: tuple[Work, ...] = (  # in this order; a line each
     takeover.WORK,
     starting.START,
     starting.UP,
+    scaling.WORK,
 )
 
 

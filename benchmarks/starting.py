@@ -62,7 +62,8 @@ async def _fill(place: Place, awards: workers.Awards, db: Any, keys: int) -> Non
         await _decided(db, 1, worker)
     for table, rows in COPIES.items():
         await db.execute(f"INSERT INTO {SCHEMA}.{table} {rows.format(schema=SCHEMA)}", TEMPLATE, keys - 1, timeout=300)
-    await db.execute(f"VACUUM ANALYZE {SCHEMA}.state; VACUUM ANALYZE {SCHEMA}.balance; CHECKPOINT", timeout=300)
+        await db.execute(f"VACUUM ANALYZE {SCHEMA}.{table}", timeout=300)
+    await db.execute("CHECKPOINT")
 
 
 async def _begun(
