@@ -3,7 +3,7 @@
 import asyncio
 import random
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -137,12 +137,18 @@ class Generator:
 async def write(servers: str, topic: str, load: Load, signer: Signer) -> Written:
     """Fill the topic, which is empty."""
     generator = Generator(load, signer)
+    await put(servers, topic, generator.records())
+    return generator.written()
+
+
+async def put(servers: str, topic: str, records: Iterable[Record]) -> None:
+    """Append records in order, as large batches."""
     producer = AIOKafkaProducer(bootstrap_servers=servers, compression_type="lz4", max_batch_size=BATCH, acks="all")
     await producer.start()
     try:
         batches = [producer.create_batch() for _ in range(POINTS.partitions)]
         sent = []
-        for record in generator.records():
+        for record in records:
             if not _append(batches[record.partition], record):
                 full, batches[record.partition] = batches[record.partition], producer.create_batch()
                 sent.append(await producer.send_batch(full, topic, partition=record.partition))
@@ -151,7 +157,6 @@ async def write(servers: str, topic: str, load: Load, signer: Signer) -> Written
         await asyncio.gather(*sent)
     finally:
         await producer.stop()
-    return generator.written()
 
 
 async def clean(servers: str, prefix: str) -> None:

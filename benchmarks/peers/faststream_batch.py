@@ -5,13 +5,11 @@ Run by the suite: `python faststream_batch.py SERVERS TOPIC DSN GROUP FOLDER NUM
 tables exist before the start. Runs until SIGTERM.
 """
 
-import asyncio
-import datetime
 import sys
 
 import asyncpg
-import msgspec
 import uvloop
+from bare_loop import decode
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, TopicPartition
 
@@ -32,19 +30,6 @@ on conflict (user_id) do update set available = balance.available + excluded.ava
 """
 
 
-class Award(msgspec.Struct):
-    user_id: str
-    amount: int
-    source: str | None = None
-
-
-class Event(msgspec.Struct):
-    occurred_at: datetime.datetime
-    aggregate_seq: int
-    payload: Award
-
-
-decode = msgspec.json.Decoder(Event).decode
 broker = KafkaBroker(SERVERS, apply_types=False, logger=None)
 app = FastStream(broker, logger=None)
 pool = {}
