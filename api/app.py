@@ -19,11 +19,12 @@ from api.contracts import add_to as show_contracts
 from api.docs import page
 from api.edge import Edge
 from api.ending import told
-from api.errors import Problem, invalid, on_http, on_problem, path
+from api.errors import RETRY, Problem, invalid, on_http, on_problem, path
 from api.feeds import Feeds
-from api.frame import Frame
-from api.health import RETRY, Health
+from api.front import Application
+from api.health import Health
 from api.live import TAIL, Live
+from api.load import Load
 from api.openapi import Catalogue, document
 from api.parked import add_to
 from api.personal import Blinder
@@ -71,11 +72,12 @@ def create_app(settings: Settings, served: Sequence[Served] | None = None, shown
         {d.topic.domain: [c for c in d.topic.commands.values() if c.roles] for d in domains},
         {d.topic.domain: [s for n, f in d.views.items() if (s := Signature(n, f)).readers.roles] for d in domains},
     )
-    app = FastAPI(
+    app = Application(
         title="Caravan", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_life
     )
     app.state.edge = edge
-    app.router.routes.append(_generated(edge, catalogue, {d.topic.domain: d.topic for d in domains}))
+    app.routes_first = _generated(edge, catalogue, {d.topic.domain: d.topic for d in domains})
+    app.router.routes.append(app.routes_first)
     for domain in domains if served is None else ():
         if module := discover.routes(domain.topic.domain):
             app.include_router(module.router, prefix=f"/v1/{domain.topic.domain}")
@@ -102,6 +104,7 @@ def _edge(settings: Settings) -> Edge:
         health=Health(log, store),
         streams=Streams(),
         feeds=Feeds(store),
+        load=Load(),
     )
 
 
@@ -180,4 +183,3 @@ def _guarded(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, wrong)
     app.add_exception_handler(Unavailable, unavailable)
     app.add_exception_handler(BadData, bad_data)
-    app.add_middleware(Frame)

@@ -3,13 +3,14 @@
 import math
 import re
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from starlette.requests import Request
 
+from api.answer import given
 from api.errors import Problem
 from streams.contract import ROLES
 from streams.envelope import Actor
@@ -19,9 +20,19 @@ from streams.settings import Settings
 AUDIENCE = ISSUER = "caravan"
 GUEST = Actor("guest", "", "Guest")
 MIN_SECRET = 32  # bytes, as RFC 7518 asks of HS256
-_CACHED = 4096  # tokens
+_CACHED = 16_384  # tokens
+_SHORT = 1024  # bytes of those that are remembered
 _MAX_TOKEN = 8192  # characters
 _SUBJECT = re.compile(r"[!-~]{1,128}")  # visible ASCII
+
+
+class _Seen(NamedTuple):
+    """A token that was verified: its actor, the Unix time at which it expires, and the key that vouches for it."""
+
+    actor: Actor
+    expires: float
+    algorithm: str
+    key: str | RSAPublicKey
 
 
 class Authenticator:
@@ -30,7 +41,7 @@ class Authenticator:
     def __init__(self, settings: Settings) -> None:
         """Take the keys of `settings`; raises SettingsError when no token could ever be checked."""
         self._keys: dict[str, str | RSAPublicKey] = {}
-        self._seen: dict[str, tuple[Actor, float]] = {}  # verified tokens, with the time at which they expire
+        self._seen: dict[bytes, _Seen] = {}  # by the header that brought them
         if settings.jwt_public_key:
             self._keys["RS256"] = _public_key(settings.jwt_public_key)
         if settings.jwt_secret and settings.profile == "development":
@@ -48,36 +59,50 @@ class Authenticator:
 
     def caller(self, request: Request) -> tuple[Actor, float]:
         """The actor, and the Unix time at which the token expires."""
-        header = request.headers.get("authorization")
+        header = given(request).get(b"authorization")
         if header is None:
             return GUEST, math.inf
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or len(token) > _MAX_TOKEN:
-            raise unauthorized()
-        return self._known(token) or self._verify(token)
+        seen = self._known(header)
+        if seen is None:
+            scheme, _, token = header.decode("latin-1").partition(" ")
+            if scheme.lower() != "bearer" or len(token) > _MAX_TOKEN:
+                raise unauthorized()
+            seen = self._verify(token)
+            if len(header) <= _SHORT:
+                self._remember(header, seen)
+        return seen.actor, seen.expires
 
-    def _known(self, token: str) -> tuple[Actor, float] | None:
-        found = self._seen.get(token)
-        return found if found is not None and found[1] > time.time() else None
+    def withdraw(self, algorithm: str) -> None:
+        """Trust the key of this algorithm no more, from the next request on; tokens that it vouched for are worth nothing."""
+        self._keys.pop(algorithm, None)
 
-    def _verify(self, token: str) -> tuple[Actor, float]:
+    def _known(self, header: bytes) -> _Seen | None:
+        """What was verified before, as long as it would be again: it has not expired and its key is still trusted."""
+        seen = self._seen.get(header)
+        if seen is None or seen.expires <= time.time() or self._keys.get(seen.algorithm) is not seen.key:
+            return None
+        return seen
+
+    def _remember(self, header: bytes, seen: _Seen) -> None:
+        if len(self._seen) >= _CACHED:
+            del self._seen[next(iter(self._seen))]  # the one that came first
+        self._seen[header] = seen
+
+    def _verify(self, token: str) -> _Seen:
         try:
             algorithm = jwt.get_unverified_header(token).get("alg", "")
+            key = self._keys[algorithm]
             claims = jwt.decode(
                 token,
-                self._keys[algorithm],
+                key,
                 algorithms=[algorithm],
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 options={"require": ["exp", "sub", "aud", "iss"]},
             )
-            actor = _actor(claims)
+            return _Seen(_actor(claims), float(claims["exp"]), algorithm, key)
         except (jwt.PyJWTError, KeyError, TypeError, ValueError, ArithmeticError, RecursionError):
             raise unauthorized() from None
-        if len(self._seen) >= _CACHED:
-            self._seen.clear()
-        found = self._seen[token] = (actor, float(claims["exp"]))
-        return found
 
 
 def unauthorized() -> Problem:

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body as bodies
+from api.answer import given
 from api.auth import refused
 from api.edge import Edge, Receipt, status_url
-from api.errors import Problem, invalid, invalid_fields, path
-from api.health import RETRY
+from api.errors import RETRY, Problem, invalid, invalid_fields, path
 from api.idempotency import Reservation, digest, key_of
 from api.personal import sealed
 from api.results import accepted, follow, patience
@@ -136,5 +136,5 @@ class Issue:
 
 def _trace(request: Request) -> str:
     """The caller's traceparent, or a new one."""
-    told = request.headers.get("traceparent", "")
+    told = given(request).get(b"traceparent", b"").decode("latin-1")
     return told if _TRACE.fullmatch(told) else f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"

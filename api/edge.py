@@ -6,6 +6,7 @@ from uuid import UUID
 from api.auth import Authenticator
 from api.feeds import Feeds
 from api.health import Health
+from api.load import Load
 from api.personal import Blinder
 from api.sse import Streams
 from api.tokens import Tokens, principal
@@ -40,6 +41,7 @@ class Edge:
     health: Health
     streams: Streams
     feeds: Feeds
+    load: Load
 
     def end(self) -> None:
         """The process ends: streams end, and who waits for something is answered with what there is."""

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answer import Answer
+
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 50  # fields told in one answer
 MAX_NAME = 200  # characters of a field's name that are told back
@@ -44,10 +46,12 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "outcome_unknown": (503, "Kafka did not answer; the command may have been sent."),
     "postgres_unavailable": (503, "Postgres is away."),
     "too_many_streams": (503, "This process shows as many live views as it can."),
+    "overloaded": (503, "This process has as much in hand as it can do in time; nothing was begun."),
     "too_many_connections": (503, "This process has as many connections as it can serve."),
     "not_ready": (503, "A part of the platform is away."),
 }
 
+RETRY = {"Retry-After": "1"}
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 401: "unauthorized", 403: "forbidden", 422: "invalid"}
 log = logging.getLogger(__name__)
 
@@ -67,7 +71,7 @@ class Problem(Exception):  # its name is that of the RFC
 
 def json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer."""
-    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+    return Answer(orjson.dumps(body), status, headers)
 
 
 def problem(
@@ -89,7 +93,7 @@ def problem(
         "instance": request.url.path,
         **(members or {}),
     }
-    return Response(orjson.dumps(body), status, headers, media_type=MEDIA_TYPE)
+    return Answer(orjson.dumps(body), status, headers, MEDIA_TYPE)
 
 
 async def on_problem(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ import resource
 import socket
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
 from http import HTTPStatus
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.errors import MEDIA_TYPE, PROBLEMS
+from api.cycle import BODY, Cycle
+from api.errors import MEDIA_TYPE, PROBLEMS, RETRY
 from api.frame import DROP, LEFT
+from api.load import Kind, Load, kind_of
 
 LOOK_S = 1.0  # between two looks at all connections
 SPARE = 192  # open files that are not clients' connections
@@ -55,9 +58,10 @@ def affordable(limits: Limits) -> int:
 class Guard:
     """All connections of one server. `protocol` is what uvicorn is given as `http`."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        """Nobody is connected."""
+    def __init__(self, limits: Limits | None = None, load: Load | None = None) -> None:
+        """Nobody is connected; `load` bounds what is at work."""
         self.limits = limits or Limits()
+        self.load = load or Load()
         self.most = self.limits.connections
         self.there: set[Guarded] = set()
         self.cut = Counter[str]()
@@ -170,7 +174,6 @@ class Guarded(HttpToolsProtocol):
         self.pipeline.clear()
         running = self._running
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()
         if running is not None and not running.response_complete:
             running.disconnected = True  # uvicorn tells only the request that came last
             running.message_event.set()
@@ -207,6 +210,8 @@ class Guarded(HttpToolsProtocol):
             self.guard.drop(self, "not reading")
         elif self.in_head and (self._begun or self._running is None) and now - self.since > limits.head_s:
             self._late()
+        elif self.idle and now - self.since > self.timeout_keep_alive:
+            self.line.close()
 
     def _late(self) -> None:
         self.guard.cut["with a head that took too long"] += 1
@@ -266,11 +271,22 @@ class Guarded(HttpToolsProtocol):
     # -- of answers
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        load, kind = self.guard.load, kind_of(cycle.scope["method"])
+        if load.full(kind):
+            load.refused += 1
+            app = overloaded
+        cycle.__class__ = Cycle  # uvicorn has no setting for it
+        assert isinstance(cycle, Cycle)
+        cycle.scope["extensions"] = {DROP: self.end_answer, BODY: cycle.arrived}  # type: ignore[dict-item]  # ours
+        load.at_work[kind] += 1
         task = self.loop.create_task(cycle.run_asgi(app))
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(partial(self._ended, kind))
         self.tasks.add(task)
         self._running, self._task = cycle, task
-        cycle.scope["extensions"] = {DROP: self.end_answer}  # type: ignore[dict-item]  # one of ours
+
+    def _ended(self, kind: Kind, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self.guard.load.at_work[kind] -= 1
 
     def end_answer(self, last: bytes, why: str) -> None:
         """End the answer under way, which the client does not take: what is written stays until it is overdue, with `last` behind it."""
@@ -287,7 +303,11 @@ class Guarded(HttpToolsProtocol):
         if self._running is not None and self._running.more_body:
             self.line.close()
         self.since = self.loop.time()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if not self.line.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP."""
@@ -302,11 +322,31 @@ class Guarded(HttpToolsProtocol):
         self.line.close()
 
 
-def _told(code: str, detail: str | None) -> bytes:
+async def overloaded(_scope: Any, _receive: Any, send: Any) -> None:
+    """Answer a request that is not begun, for there are too many at work: nothing was sent, and it costs next to nothing."""
+    await send({"type": "http.response.start", "status": PROBLEMS["overloaded"][0], "headers": _OVERLOADED})
+    await send({"type": "http.response.body", "body": _OVERLOADED_BODY})
+
+
+def _body(code: str, detail: str | None = None) -> bytes:
     status, title = PROBLEMS[code]
-    body = orjson.dumps(
+    return orjson.dumps(
         {"type": f"/docs#{code}", "title": title, "status": status, "code": code, "detail": detail or title}
     )
+
+
+_OVERLOADED_BODY = _body("overloaded")
+_OVERLOADED = [
+    (b"content-type", MEDIA_TYPE.encode()),
+    (b"content-length", b"%d" % len(_OVERLOADED_BODY)),
+    (b"retry-after", RETRY["Retry-After"].encode()),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+def _told(code: str, detail: str | None) -> bytes:
+    status, body = PROBLEMS[code][0], _body(code, detail)
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
         "cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"

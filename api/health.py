@@ -5,13 +5,12 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import Problem, json
+from api.errors import RETRY, Problem, json
 from sinks.postgres.edge import EdgeStore
 from streams.errors import CaravanError
 from streams.kafka import Kafka
 
 PROBE_S = 1.0  # between two looks at Kafka
-RETRY = {"Retry-After": "1"}
 
 
 class Health:

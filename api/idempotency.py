@@ -13,8 +13,8 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from api.errors import Problem
-from api.health import RETRY
+from api.answer import given
+from api.errors import RETRY, Problem
 from sinks.postgres.edge import Claim, EdgeStore
 from streams.store import Unavailable
 
@@ -24,8 +24,10 @@ log = logging.getLogger(__name__)
 
 def key_of(request: Request) -> str | None:
     """The request's key; raises `bad_idempotency_key`."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not _VALID.fullmatch(key):
+    told = given(request).get(b"idempotency-key")
+    if told is None:
+        return None
+    if not _VALID.fullmatch(key := told.decode("latin-1")):
         raise Problem("bad_idempotency_key")
     return key
 

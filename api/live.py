@@ -58,6 +58,7 @@ class Live:
             return Response(headers=HEADERS, media_type=MEDIA_TYPE)
         with ExitStack() as held:
             held.enter_context(self._streams.place(None if actor.type == "guest" else principal(actor)))
+            held.enter_context(self._view.edge.load.aside("read"))
             feed = held.enter_context(self._feeds.feed(question))
             await feed.fresh()
             kept = held.pop_all()

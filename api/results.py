@@ -11,6 +11,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answer import given
 from api.edge import Edge, Receipt, status_url
 from api.errors import Problem, invalid, json, problem
 from api.tokens import Token, principal
@@ -132,6 +133,8 @@ def accepted(edge: Edge, receipt: Receipt, headers: Mapping[str, str] | None = N
 
 def patience(request: Request) -> int:
     """Seconds that `Prefer: wait=N` asks for, at most MAX_WAIT; 0 without it."""
+    if b"prefer" not in given(request):
+        return 0
     for header in request.headers.getlist("prefer"):
         if found := _WAIT.search(header):
             return min(int(found[1]), MAX_WAIT)
@@ -169,7 +172,8 @@ async def _awaited(edge: Edge, request: Request, receipt: Receipt, seconds: int)
             left = deadline - loop.time()
             if (found is not None and found.final) or left <= 0 or edge.ending:
                 return found
-            await watch.next(min(left, REREAD_S))
+            with edge.load.aside("command"):
+                await watch.next(min(left, REREAD_S))
             if await request.is_disconnected():
                 return None
 

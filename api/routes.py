@@ -20,6 +20,8 @@ class _Entry(NamedTuple):
     endpoint: Endpoint
 
     def fits(self, values: list[str]) -> bool:
+        if not self.tail:
+            return len(values) == self.segments
         return len(values) == self.segments + len(self.tail) and tuple(values[self.segments :]) == self.tail
 
 
@@ -34,29 +36,32 @@ class Generated(BaseRoute):
         """Serve `/v1/<place>` followed by so many path segments, which the endpoint finds as `scope["segments"]`, and `tail`."""
         self._table.setdefault(place, []).append(_Entry(method, segments, tail, endpoint))
 
+    def found(self, scope: Scope) -> tuple[Endpoint, list[str]] | None:
+        """The endpoint that serves this request, and its path segments."""
+        path = scope["path"]
+        if not path.startswith(PREFIX):
+            return None
+        parts = path[len(PREFIX) :].split("/")
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        for depth in (2, 1):
+            values = parts[depth:]
+            for entry in self._table.get(tuple(parts[:depth]), ()):
+                if entry.method == method and entry.fits(values) and all(values):
+                    return entry.endpoint, values[: entry.segments]
+        return None
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Full, or partial when only the method is wrong."""
+        """Never full, for `found` comes first; partial when only the method is wrong."""
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             return Match.NONE, {}
         parts = scope["path"][len(PREFIX) :].split("/")
         for depth in (2, 1):
-            there = self._table.get(tuple(parts[:depth]), ())
             values = parts[depth:]
-            fits = {e.method: e for e in there if e.fits(values)} if all(values) else {}
-            if fits:
-                found = fits.get("GET" if scope["method"] == "HEAD" else scope["method"])
-                child = {
-                    "endpoint": found.endpoint if found else None,
-                    "segments": values[: found.segments] if found else values,
-                    "allowed": sorted(fits),
-                }
-                return (Match.FULL if found else Match.PARTIAL), child
+            fits = [entry for entry in self._table.get(tuple(parts[:depth]), ()) if entry.fits(values)]
+            if fits and all(values):
+                return Match.PARTIAL, {"allowed": sorted({entry.method for entry in fits})}
         return Match.NONE, {}
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the endpoint."""
-        endpoint: Endpoint | None = scope["endpoint"]
-        if endpoint is None:
-            raise HTTPException(405, headers={"Allow": ", ".join(scope["allowed"])})
-        response = await endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
+    async def handle(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Tell which methods there are."""
+        raise HTTPException(405, headers={"Allow": ", ".join(scope["allowed"])})

@@ -9,9 +9,8 @@ from contextlib import ExitStack, aclosing, contextmanager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.errors import Problem
+from api.errors import RETRY, Problem
 from api.frame import DROP
-from api.health import RETRY
 
 MAX_STREAMS = 2000  # in one process, of up to 4096 connections
 MAX_OF_CALLER = 50  # of these; all Guests together may have half of them

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answer import Answer
 from api.auth import refused
 from api.edge import Edge
-from api.errors import Problem, invalid, invalid_fields
-from api.health import RETRY
+from api.errors import RETRY, Problem, invalid, invalid_fields
 from api.personal import opened
 from api.results import REREAD_S
 from api.tokens import Token
@@ -94,13 +94,15 @@ class View:
         return given
 
     def _parameters(self, request: Request, pages: Collection[str]) -> dict[str, Any]:
-        signature, query = self.signature, request.query_params
-        known = {*signature.query, "after", *pages}
-        pairs = query.multi_items()
-        wrong = [(f"query.{name}", "extra_forbidden", "unknown parameter") for name in sorted(set(query) - known)]
-        wrong += [(f"query.{name}", "repeated", "given twice") for name in query if len(query.getlist(name)) > 1]
+        signature = self.signature
         asked = dict(zip(signature.segments, request.scope["segments"], strict=True))
-        asked |= {name: value for name, value in pairs if name in signature.query}
+        wrong: list[tuple[str, str, str]] = []
+        if request.scope["query_string"]:
+            query = request.query_params
+            known = {*signature.query, "after", *pages}
+            wrong += [(f"query.{name}", "extra_forbidden", "unknown parameter") for name in sorted(set(query) - known)]
+            wrong += [(f"query.{name}", "repeated", "given twice") for name in query if len(query.getlist(name)) > 1]
+            asked |= {name: value for name, value in query.multi_items() if name in signature.query}
         wrong += [(name, "nul", "NUL characters cannot be stored") for name, value in asked.items() if "\0" in value]
         if wrong:
             raise invalid(wrong)
@@ -111,6 +113,8 @@ class View:
         return {name: getattr(model, name) for name in signature.model.model_fields}
 
     def _paging(self, request: Request) -> Paging:
+        if not request.scope["query_string"]:
+            return Paging()
         asked = {name: request.query_params[name] for name in PAGES if name in request.query_params}
         try:
             paging = _Paging.model_validate_strings(asked)
@@ -125,7 +129,7 @@ class View:
 
     def tokens(self, request: Request) -> list[Token]:
         """The tokens that the answer must cover, from `?after=`: one, or several with commas between them."""
-        text = request.query_params.get("after")
+        text = request.query_params.get("after") if request.scope["query_string"] else None
         tokens = [] if text is None else [self.edge.tokens.read(one) for one in text.split(",", MAX_TOKENS - 1)]
         for token in tokens:
             if token.domain != self.domain:
@@ -146,7 +150,8 @@ class View:
                         return await read(db)
                 if (left := deadline - loop.time()) <= 0 or self.edge.ending:
                     raise Problem("not_yet_applied", headers=RETRY)
-                await behind.next(min(left, REREAD_S))
+                with self.edge.load.aside("read"):
+                    await behind.next(min(left, REREAD_S))
 
     async def query(self, db: Reader, given: dict[str, Any]) -> Any:
         """What the view function finds."""
@@ -190,7 +195,7 @@ class Show:
                 value = await view.query(db, given)
         if value is None:
             raise Problem("not_found")
-        return Response(await view.told(value), media_type="application/json")
+        return Answer(await view.told(value))
 
 
 def out_of_range() -> Problem:

@@ -83,6 +83,7 @@ def api(folder: Path, host: str, port: int) -> None:
     from caravan import profile
     from caravan.contracts.terminal import shown
     from caravan.instance import claim_port
+    from streams.collector import tune
 
     ours = settings(folder)
     asyncio.run(profile.demand(ours))
@@ -94,6 +95,7 @@ def api(folder: Path, host: str, port: int) -> None:
         streams.most = guard.most // 2
         few = f"open files are limited: at most {guard.most} connections, and {streams.most} of them live views"
         print(f"{few}; raise the limit (ulimit -n) for {guard.limits.connections}", flush=True)
+    tune()
     uvicorn.run(
         edge,
         host=host,

@@ -6,21 +6,21 @@ It acts as the role `<namespace>edge`, which in the schemas of domains may only 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from sinks.postgres.clock import Follower
 from sinks.postgres.faults import DRIVER
+from sinks.postgres.lending import Lender, Loan
 from sinks.postgres.moves import Moves
 from sinks.postgres.reader import Reader
 from streams.clock import VirtualClock
-from streams.store import BadData, Unavailable
+from streams.store import Unavailable
 
 ANSWER_S = 4.5  # how long a request may keep a connection, waiting for one included
 STATEMENT_MS = 4_000
@@ -31,18 +31,6 @@ LEASE_S = (
 KEEP_H = 48  # how long an Idempotency-Key is remembered
 PROBE_S = 1.0
 _READERS, _WRITERS = 12, 6  # connections
-
-# What passes by itself: connections, resources, restarts, time-outs (TimeoutError is an OSError). The rest is our error, a 500.
-_PASSING = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.PostgresSystemError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # of a connection whose session Postgres has just ended
-)
 
 
 class Claim(NamedTuple):
@@ -64,17 +52,6 @@ class Claim(NamedTuple):
     lease: datetime
 
 
-class _Connection(asyncpg.Connection):
-    """Remembers which domain its search path is set to."""
-
-    schema = ""
-
-    async def enter(self, schema: str) -> None:
-        if self.schema != schema:
-            await self.execute(f'SET search_path TO "{schema}"')
-            self.schema = schema
-
-
 class EdgeStore:
     """Pools for reading and for the edge's own tables, and the shared connection that hears how positions move."""
 
@@ -82,16 +59,16 @@ class EdgeStore:
         """Take the DSN of the primary, and of the server to read views from; connects to nothing yet."""
         self._dsn, self._read_dsn, self._namespace = dsn, read_dsn or dsn, namespace
         self._edge = f'"{namespace}edge"'
-        self._readers: Any = None
-        self._writers: Any = None
+        self._readers = self._lender(self._read_dsn, _READERS, default_transaction_read_only="on")
+        self._writers = self._lender(self._dsn, _WRITERS)
+        self._started = False
         self._watch: asyncio.Task[None] | None = None
         self.moves = Moves()
         self.alive = False
 
     async def start(self) -> None:
         """Begin; does not fail while Postgres is away, for `alive` tells that."""
-        self._readers = await self._pool(self._read_dsn, _READERS, default_transaction_read_only="on")
-        self._writers = await self._pool(self._dsn, _WRITERS)
+        self._started = True
         self._watch = asyncio.create_task(self._watching(), name="edge: listen to Postgres")
 
     async def stop(self) -> None:
@@ -99,31 +76,21 @@ class EdgeStore:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        for pool in (self._readers, self._writers):
-            if pool is not None:
-                with suppress(TimeoutError, OSError, asyncpg.PostgresError):
-                    async with asyncio.timeout(2):
-                        await pool.close()
-                pool.terminate()
-        self.alive = False
+        self._started = self.alive = False
+        await self._readers.close()
+        await self._writers.close()
 
     def follow(self, clock: VirtualClock) -> Follower:
         """What keeps this clock where the platform's is; to be started and stopped."""
         return Follower(self._dsn, self._namespace, clock)
 
-    @asynccontextmanager
-    async def db(self, domain: str) -> AsyncIterator[Reader]:
+    def db(self, domain: str) -> "Reading":
         """A connection for the views of a domain. Raises Unavailable, and BadData for values that Postgres cannot take."""
-        async with self._connection(self._readers) as connection:
-            await connection.enter(self._namespace + domain)
-            yield Reader(connection, domain)
+        return Reading(self._loan(self._readers, self._namespace + domain), domain)
 
-    @asynccontextmanager
-    async def primary(self, domain: str) -> AsyncIterator[Reader]:
+    def primary(self, domain: str) -> "Reading":
         """A connection to the primary, in the schema of a domain: to ask for something there, and to see it at once."""
-        async with self._connection(self._writers) as connection:
-            await connection.enter(self._namespace + domain)
-            yield Reader(connection, domain)
+        return Reading(self._loan(self._writers, self._namespace + domain), domain)
 
     # -- Idempotency-Keys
 
@@ -131,7 +98,7 @@ class EdgeStore:
         self, who: tuple[str, str, str], digest: str, command_id: UUID, record: tuple[bytes, bytes]
     ) -> Claim:
         """Take a key (principal, domain, key) for a command with this record (key and value), or find what became of it."""
-        async with self._connection(self._writers) as connection:
+        async with self._loan(self._writers) as connection:
             row = await connection.fetchrow(
                 f"""
                 INSERT INTO {self._edge}.idempotency AS i
@@ -155,7 +122,7 @@ class EdgeStore:
 
     async def answered(self, who: tuple[str, str, str], partition: int, offset: int) -> tuple[int, int]:
         """Kafka has the command of this key; what is answered for it from now on, which is where somebody first had it."""
-        async with self._connection(self._writers) as connection:
+        async with self._loan(self._writers) as connection:
             row = await connection.fetchrow(
                 f"""UPDATE {self._edge}.idempotency
                 SET partition = coalesce(partition, $4), "offset" = coalesce("offset", $5), record = NULL
@@ -179,14 +146,14 @@ class EdgeStore:
         )  # fmt: skip
 
     async def _edge_execute(self, statement: str, *args: Any) -> None:
-        async with self._connection(self._writers) as connection:
+        async with self._loan(self._writers) as connection:
             await connection.execute(statement, *args)
 
     # -- keys of subjects
 
     async def subject_key(self, subject: str) -> bytes:
         """The key (32 bytes) that this subject's personal data is sealed with; made when there is none."""
-        async with self._connection(self._writers) as connection:
+        async with self._loan(self._writers) as connection:
             key: bytes = await connection.fetchval(
                 f"""WITH made AS (
                     INSERT INTO {self._edge}.subject_keys (subject, key) VALUES ($1, $2)
@@ -198,7 +165,7 @@ class EdgeStore:
 
     async def subject_keys(self, subjects: Iterable[str]) -> dict[str, bytes]:
         """The keys of those subjects that still have one."""
-        async with self._connection(self._writers) as connection:
+        async with self._loan(self._writers) as connection:
             rows = await connection.fetch(
                 f"SELECT subject, key FROM {self._edge}.subject_keys WHERE subject = ANY($1)",
                 list(subjects),
@@ -207,50 +174,18 @@ class EdgeStore:
 
     # -- connections
 
-    async def _pool(self, dsn: str, size: int, **settings: str) -> Any:
-        async def keep(_: Any) -> None:
-            """Spare the round trip of a reset: only this class uses the connections."""
-
+    def _lender(self, dsn: str, size: int, **settings: str) -> Lender:
         # A query whose connection was given up, since its client has left, ends in Postgres as well.
-        checked = {"client_connection_check_interval": str(CHECK_MS)}
-        return await asyncpg.create_pool(
-            dsn,
-            min_size=0,
-            max_size=size,
-            timeout=ANSWER_S,
-            reset=keep,
-            connection_class=_Connection,
-            server_settings={"statement_timeout": str(STATEMENT_MS), **checked, **self._settings(), **settings},
-        )
+        checked = {"client_connection_check_interval": str(CHECK_MS), "statement_timeout": str(STATEMENT_MS)}
+        return Lender(dsn, size, ANSWER_S, {**checked, **self._settings(), **settings})
+
+    def _loan(self, lender: Lender, schema: str | None = None) -> Loan:
+        if not self._started:
+            raise Unavailable("The edge has not started.")
+        return lender.lend(schema)
 
     def _settings(self) -> dict[str, str]:
         return {"role": f"{self._namespace}edge", "application_name": f"{self._namespace}edge"}
-
-    @asynccontextmanager
-    async def _connection(self, pool: Any) -> AsyncIterator[Any]:
-        if pool is None:
-            raise Unavailable("The edge has not started.")
-        try:
-            async with asyncio.timeout(ANSWER_S), self._lent(pool) as connection:
-                yield connection
-        except asyncpg.DataError as error:
-            raise BadData(str(error)) from error
-        except _PASSING as error:
-            raise Unavailable(f"Postgres: {type(error).__name__}: {error}") from error
-
-    @asynccontextmanager
-    async def _lent(self, pool: Any) -> AsyncIterator[Any]:
-        try:
-            connection: PoolConnectionProxy[Any] = await pool.acquire()
-        except DRIVER as error:  # whatever it is, we have no connection
-            raise Unavailable(f"Postgres: {type(error).__name__}: {error}") from error
-        try:
-            yield connection
-        except (OSError, asyncio.CancelledError, asyncpg.InternalClientError):
-            connection.terminate()  # its protocol may be in the middle of an answer
-            raise
-        finally:
-            await pool.release(connection)
 
     # -- hearing
 
@@ -267,8 +202,8 @@ class EdgeStore:
         connection = await asyncpg.connect(self._dsn, timeout=2, command_timeout=2, server_settings=self._settings())
         try:
             await connection.add_listener(f"{self._namespace}caravan", self._heard)
-            await self._readers.expire_connections()
-            await self._writers.expire_connections()
+            self._readers.expire()
+            self._writers.expire()
             self.moves.unheard()
             purged = 0
             while True:
@@ -286,7 +221,7 @@ class EdgeStore:
         """That Postgres answers, and that the edge's migrations are there."""
         await connection.fetchval(f"SELECT count(*) FROM (SELECT FROM {self._edge}.idempotency LIMIT 1) AS one")
         if self._read_dsn != self._dsn:
-            async with self._lent(self._readers) as reader:
+            async with self._readers.lend() as reader:
                 await reader.fetchval("SELECT 1")
 
     async def _purge(self, connection: Any) -> None:
@@ -297,3 +232,21 @@ class EdgeStore:
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         self.moves.heard(str(payload))
+
+
+class Reading:
+    """`async with` gives a Reader of one domain."""
+
+    __slots__ = ("_domain", "_loan")
+
+    def __init__(self, loan: Loan, domain: str) -> None:
+        """Nothing is taken yet."""
+        self._loan, self._domain = loan, domain
+
+    async def __aenter__(self) -> Reader:
+        """As a Loan."""
+        return Reader(await self._loan.__aenter__(), self._domain)
+
+    async def __aexit__(self, *raised: object) -> None:
+        """As a Loan."""
+        await self._loan.__aexit__(*raised)  # type: ignore[arg-type]  # as they came

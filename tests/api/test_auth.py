@@ -10,7 +10,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.requests import Request
 
+from api import auth as auths
 from api.app import create_app
 from api.auth import Authenticator
 from streams.contract import ROLES, permits
@@ -79,16 +81,47 @@ async def test_every_bad_token_gets_the_same_401(edge: Caller) -> None:
     assert await edge.ends() == before
 
 
+async def _asked(edge: Caller, header: dict[str, str]) -> int:
+    return (await edge.client.get("/v1/points/statement/u1", headers=header)).status_code
+
+
 async def test_a_token_ends_when_it_expires(edge: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was accepted is not remembered longer than that."""
-    header = {"Authorization": f"Bearer {token(edge.settings, 'u1')}"}
-    assert (await edge.client.get("/v1/points/statement/u1", headers=header)).status_code == 200
+    header = edge.headers("u1")
+    assert await _asked(edge, header) == 200
+    assert edge.app is not None
+    auth: Authenticator = edge.app.state.edge.auth
+    verified: list[str] = []
+    monkeypatch.setattr(auth, "_verify", verified.append)
+    assert await _asked(edge, header) == 200, "it is remembered"
+    assert not verified
+
     later = time.time() + 601
     monkeypatch.setattr(time, "time", lambda: later)
 
-    known = Authenticator(edge.settings)._known(header["Authorization"][7:])
+    assert auth._known(header["Authorization"].encode()) is None
 
-    assert known is None
+
+async def test_a_key_that_is_withdrawn_ends_its_tokens_at_once(edge: Caller) -> None:
+    """Those, too, that were verified before."""
+    header = edge.headers("u1")
+    assert await _asked(edge, header) == 200
+    assert edge.app is not None
+    edge.app.state.edge.auth.withdraw("HS256")
+    assert await _asked(edge, header) == 401
+
+
+def test_what_is_remembered_of_tokens_is_bounded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes first; a long token is verified each time."""
+    monkeypatch.setattr(auths, "_CACHED", 2)
+    auth = Authenticator(settings)
+    headers = [f"Bearer {token(settings, f'u{n}')}".encode() for n in range(3)]
+    headers.append(f"Bearer {token(settings, 'u3', more='x' * 1024)}".encode())
+    for header in headers:
+        scope = {"type": "http", "headers": [(b"authorization", header)]}
+        assert auth.actor(Request(scope)).type == "user"
+
+    assert [auth._known(header) is not None for header in headers] == [False, True, True, False]
 
 
 def _pair() -> tuple[str, str]:

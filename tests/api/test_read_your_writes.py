@@ -27,6 +27,7 @@ from api.edge import Edge
 from api.errors import Problem
 from api.feeds import Feeds
 from api.live import Live
+from api.load import Load
 from api.sse import Streams
 from api.tokens import Token, Tokens
 from api.views import WAIT_S, Show, Signature, View
@@ -177,6 +178,7 @@ def _edge(store: Store) -> Edge:
     parts = {
         "auth": SimpleNamespace(actor=lambda _: GUEST, caller=lambda _: (GUEST, math.inf)),
         "blinder": SimpleNamespace(hashed=hashed),
+        "load": Load(),
         "tokens": TOKENS,
         "store": store,
         "streams": Streams(),
