@@ -15,18 +15,31 @@ def render(header: dict[str, Any], results: list[Result]) -> str:
 
 
 def _table(results: list[Result]) -> str:
-    ours = next((result.median for result in results if result.system == OURS), None)
-    peers = len({result.system for result in results}) > 1
-    lines = [
-        f"| {results[0].work} | load | median | low - high | {'caravan is' if peers else 'unit'} |",
-        "|---|---|---:|---:|---:|",
-    ]
-    for result in sorted(results, key=lambda one: -one.median) if peers else results:
+    lines = [f"| {results[0].work} | load | median | low - high | caravan is |", "|---|---|---:|---:|---:|"]
+    for result in _ordered(results):
         system = f"{result.system} ({result.variant})" if result.variant else result.system
-        last = (f"{ours / result.median:.2f} x" if ours and result.median else "") if peers else result.unit
-        figures = f"{_number(result.median)}{'/s' * peers} | {_number(result.low)} - {_number(result.high)}"
-        lines.append(f"| {system} | {result.load} | {figures} | {last} |")
+        figures = f"{_number(result.median)} {result.unit} | {_number(result.low)} - {_number(result.high)}"
+        lines.append(f"| {system} | {result.load} | {figures} | {_ratio(result, results)} |")
     return "\n".join(lines)
+
+
+def _ordered(results: list[Result]) -> list[Result]:
+    """Loads as they were measured; of the systems on a load that does work at a rate the fastest first."""
+    loads = list(dict.fromkeys(result.load for result in results))
+    return sorted(results, key=lambda one: (loads.index(one.load), -one.median if _is_rate(one) else 0))
+
+
+def _ratio(result: Result, results: list[Result]) -> str:
+    """How many times as fast ours is on the same load; on the first one where it was not measured on that (the slow ones get fewer events)."""
+    rates = [one for one in results if one.system == OURS and one.unit == result.unit]
+    if result.system == OURS or not _is_rate(result) or not rates or not result.median:
+        return ""
+    ours = next((one for one in rates if one.load == result.load), rates[0])
+    return f"{ours.median / result.median:.2f} x"
+
+
+def _is_rate(result: Result) -> bool:
+    return result.unit.endswith("/s")
 
 
 def _number(value: float) -> str:

@@ -1,6 +1,7 @@
 """What is saved: one object per work, system and load in `results/latest.json`, under a header that says where and how."""
 
 import json
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -46,14 +47,19 @@ def load(path: Path = LATEST) -> tuple[dict[str, Any], list[Result]]:
 
 
 def merged(
-    saved: tuple[dict[str, Any], list[Result]], new: tuple[dict[str, Any], list[Result]]
+    saved: tuple[dict[str, Any], list[Result]],
+    new: tuple[dict[str, Any], list[Result]],
+    measured: AbstractSet[str] = frozenset(),
 ) -> tuple[dict[str, Any], list[Result]]:
-    """The saved results with the new ones put in: each takes the place of the one of its work, system and load."""
+    """The new results with those saved ones that are not of the works that were `measured` as a whole, nor of the same work, system and load.
+
+    Each says its own commit; the header is the new one, with the commands that gave what was kept.
+    """
     (header, old), (now, found) = saved, new
-    measured = {_of(result): result for result in found}
-    kept = [measured.pop(_of(result), result) for result in old]
-    commands = [*header["commands"], *(one for one in now["commands"] if one not in header["commands"])]
-    return {**now, "commands": commands}, [*kept, *measured.values()]
+    again = {_of(result) for result in found}
+    kept = [result for result in old if result.work not in measured and _of(result) not in again]
+    commands = [one for one in header["commands"] if kept and one not in now["commands"]]
+    return {**now, "commands": [*commands, *now["commands"]]}, [*kept, *found]
 
 
 def _of(result: Result) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ import asyncio
 import shlex
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -38,11 +39,13 @@ WORKS: tuple[Work, ...] = (  # in this order; a line each
     edge.COMMANDS,
     edge.VIEWS,
     latency.WORK,
-    streams.WORK,
     replay.WORK,
     takeover.WORK,
     starting.START,
     starting.UP,
+)
+APART: tuple[Work, ...] = (  # measured when they are named
+    streams.WORK,
     scaling.WORK,
 )
 
@@ -51,15 +54,16 @@ def main() -> None:
     """Parse the arguments and run what they name; only a whole run is saved, or one that is to be merged into the saved one."""
     parser = _parser()
     options = parser.parse_args()
-    if unknown := {*options.works} - {work.name for work in WORKS}:
+    if unknown := {*options.works} - {*_names_of((*WORKS, *APART))}:
         parser.error(f"no such work: {', '.join(sorted(unknown))}")
     header, found, failed = asyncio.run(_run(options))
-    arguments = [f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else []
-    header["commands"] = [shlex.join(["make", "bench", *arguments])]
-    if options.merge:
-        results.save(*results.merged(results.load(), (header, found)))
-    elif options.works == _names_of(WORKS) and not options.systems:
-        results.save(header, found)
+    header["commands"] = [
+        shlex.join(["make", "bench", *([f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else [])])
+    ]
+    whole = {*options.works} == {*_names_of(WORKS)} and not options.systems
+    if whole or options.merge:
+        measured = {*options.works} if whole else {*options.works} - {*failed} if not options.systems else set()
+        results.save(*results.merged(results.load(), (header, found), measured))
     if found:
         print(report.render(header, found))
     if failed:
@@ -68,14 +72,20 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--works", type=names, default=_names_of(WORKS), help=f"some of {','.join(_names_of(WORKS))}")
+    every = ",".join(_names_of((*WORKS, *APART)))
+    parser.add_argument(
+        "--works",
+        type=names,
+        default=_names_of(WORKS),
+        help=f"some of {every}; without it all but the last {len(APART)}",
+    )
     parser.add_argument("--systems", type=names, default=(), help="some of the systems, where a work has several")
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     parser.add_argument("--merge", action="store_true", help="put what was measured into the saved results")
     parser.add_argument("--rate", type=int, default=300, help="commands a second that are offered")
     parser.add_argument("--seconds", type=float, default=20, help="for how long, beside the warm-up")
     loads.arguments(parser)
-    for work in WORKS:
+    for work in (*WORKS, *APART):
         work.arguments(parser)
     return parser
 
@@ -89,7 +99,7 @@ async def _run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Result
     header: dict[str, Any] = {}
     found: list[Result] = []
     failed: list[str] = []
-    works = [work for work in WORKS if work.name in options.works]
+    works = [work for work in (*WORKS, *APART) if work.name in options.works]
     with tempfile.TemporaryDirectory(prefix="caravan-bench-", ignore_cleanup_errors=True) as folder:
         for group in _groups(works):
             try:
@@ -111,12 +121,15 @@ def _groups(works: list[Work]) -> Iterator[list[Work]]:
 
 async def _measure(work: Work, where: Any, options: argparse.Namespace, failed: list[str]) -> list[Result]:
     print(f"# {work.name}", flush=True)
+    began = time.perf_counter()
     try:
         return await work.measure(where, options)
     except Exception as error:  # noqa: BLE001 - a work that fails must not take the others with it
         _tell(work.name, error)
         failed.append(work.name)
         return error.found if isinstance(error, WorkError) else []
+    finally:
+        print(f"# {work.name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
 def _tell(what: str, error: Exception) -> None:
