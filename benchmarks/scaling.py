@@ -1,7 +1,7 @@
 """What an event costs, in processor microseconds of worker, Postgres and broker, as workers, partitions, keys, domains and history grow.
 
 Where cores run out a rate says little; the processor time of an event does not depend on who else shares them. The domains keep state and nothing else
-(`benchmarks.counting`). Of a run counts what lies between the first commit that is seen and the last.
+(`benchmarks.counting`). A run counts from the moment on in which all workers have claimed their partitions until the last event is folded.
 """
 
 import asyncio
@@ -154,10 +154,9 @@ async def _busy(bench: Bench, db: Any, case: Case) -> tuple[Cost, float]:
     total = case.events // case.shape.domains * case.shape.domains
     async with workers.running(bench.command("worker"), bench.environment, bench.logs(case.workers)) as running:
         pids = [worker.pid for worker in running]
+        await asyncio.gather(*(worker.ready() for worker in running))
+        first, began, before = await bench.done(db), time.perf_counter(), await bench.cost(db, pids)
         async with asyncio.timeout(PATIENCE_S):
-            while not (first := await bench.done(db)):
-                await _look(running)
-            began, before = time.perf_counter(), await bench.cost(db, pids)
             while await bench.done(db) < total:
                 await _look(running)
         took, after = time.perf_counter() - began, await bench.cost(db, pids)
