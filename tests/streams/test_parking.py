@@ -69,7 +69,7 @@ async def test_two_batches_with_poison_in_flight_are_both_settled(rig: Rig) -> N
     gate = rig.store.close("commit")
     for n in range(9):
         rig.send(Add(account=(A, B, C)[n % 3], amount=n, how="nul" if n in {1, 5} else "well"))
-    await until(lambda: rig.owners[0].partition._ahead.next == 6)
+    await until(lambda: rig.owners[0].partition._ahead.next >= 6)
     gate.set()
     await rig.quiet()
     assert rig.causes() == [(1, "refused_by_store"), (4, "held"), (5, "refused_by_store"), (7, "held"), (8, "held")]
