@@ -7,14 +7,16 @@ documents and no rows.
 import asyncio
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from benchmarks import events
 from streams import ids
@@ -79,31 +81,58 @@ def write_sources(folder: Path, shape: Shape) -> None:
             path.write_text(source.format(**text), "utf-8")
 
 
-async def write_events(
-    servers: str, namespace: str, domain: str, load: events.Load, partitions: int, signer: Signer
-) -> None:
-    """Fill a domain's topic of events, which is empty; numbers and sequences as the platform gives them."""
-    topic = f"{domain}.events"
-    producer = AIOKafkaProducer(
-        bootstrap_servers=servers, compression_type="lz4", max_batch_size=events.BATCH, acks="all"
-    )
-    await producer.start()
-    try:
-        batches, sent = [producer.create_batch() for _ in range(partitions)], []
-        for partition, at, key, value in _records(domain, load, partitions):
-            headers = [signer.sign(topic, key, value)]
-            record = {"timestamp": at, "key": key, "value": value, "headers": headers}
-            if batches[partition].append(**record) is None:
-                full, batches[partition] = batches[partition], producer.create_batch()
-                sent.append(await producer.send_batch(full, namespace + topic, partition=partition))
-                batches[partition].append(**record)
-        sent += [await producer.send_batch(batch, namespace + topic, partition=n) for n, batch in enumerate(batches)]
+class Record(NamedTuple):
+    """As it is appended."""
+
+    partition: int
+    at: int
+    key: bytes
+    value: bytes
+    signature: tuple[str, bytes]
+
+
+class Filling:
+    """A topic of events about to be filled: all is packed before `send`, which then takes no more than the broker needs."""
+
+    def __init__(self, servers: str, topic: str) -> None:
+        """Nothing is connected before `start`."""
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=servers, compression_type="lz4", max_batch_size=events.BATCH, acks="all"
+        )
+        self._topic = topic
+        self._full: list[tuple[int, BatchBuilder]] = []
+
+    async def start(self, records: Iterable[Record]) -> None:
+        """Connect, and pack the records."""
+        await self._producer.start()
+        open_ones: dict[int, BatchBuilder] = {}
+        for record in records:
+            batch = open_ones.setdefault(record.partition, self._producer.create_batch())
+            if not _appended(batch, record):
+                self._full.append((record.partition, batch))
+                batch = open_ones[record.partition] = self._producer.create_batch()
+                _appended(batch, record)
+        self._full += open_ones.items()
+        for _, batch in self._full:
+            batch.close()
+
+    async def send(self) -> None:
+        """Append all; returns when the broker has them."""
+        sent = [await self._producer.send_batch(batch, self._topic, partition=p) for p, batch in self._full]
         await asyncio.gather(*sent)
-    finally:
-        await producer.stop()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._producer.stop()
 
 
-def _records(domain: str, load: events.Load, partitions: int) -> Iterator[tuple[int, int, bytes, bytes]]:
+def _appended(batch: BatchBuilder, record: Record) -> bool:
+    done = batch.append(timestamp=record.at, key=record.key, value=record.value, headers=[record.signature])
+    return done is not None
+
+
+def records(domain: str, load: events.Load, partitions: int, signer: Signer) -> Iterator[Record]:
+    """A domain's events, with numbers and sequences as the platform gives them."""
     chance, numbers, seqs = random.Random(load.seed), [0] * partitions, dict[str, int]()
     for index in range(load.events):
         name, amount = f"k{chance.randrange(load.users)}", chance.randrange(1, 100)
@@ -132,7 +161,9 @@ def _records(domain: str, load: events.Load, partitions: int) -> Iterator[tuple[
             source=Source(partition, numbers[partition] - 1, body_hash(payload)),
             payload=msgspec.Raw(payload),
         )
-        yield partition, int(at.timestamp() * 1000), key, encode(envelope)
+        value = encode(envelope)
+        signature = signer.sign(f"{domain}.events", key, value)
+        yield Record(partition, int(at.timestamp() * 1000), key, value, signature)
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
 """What an event costs, in processor microseconds of worker, Postgres and broker, as workers, partitions, keys, domains and history grow.
 
 Where cores run out a rate says little; the processor time of an event does not depend on who else shares them. The domains keep state and nothing else
-(`benchmarks.counting`). A run counts from the moment on in which all workers have claimed their partitions until the last event is folded.
+(`benchmarks.counting`). The events are packed, and all partitions claimed, before the first one is sent; a run counts from there until the last one is folded.
 """
 
 import asyncio
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -106,30 +108,47 @@ class Bench:
         """A command of the platform, where these domains are all there is."""
         return ("-m", "benchmarks.counting", str(self.folder), *arguments)
 
-    async def make(self, load: events.Load) -> None:
-        """Code, schemas, topics; `load` is shared by the domains."""
+    async def make(self) -> None:
+        """Code, schemas, topics."""
+        self.folder.mkdir(parents=True)
         counting.write_sources(self.folder, self.shape)
         migrate = await workers.start(self.command("migrate"), self.environment, self.folder / "migrate.log")
         if await migrate.process.wait():
             raise WorkError(f"migrate failed:\n{migrate.said()}")
-        signer, share = Signer(self._place.keys), load.events // self.shape.domains
-        for number, name in enumerate(self.shape.names):
-            own = events.Load(share, max(1, load.users // self.shape.domains), load.seed + number, load.start)
-            await counting.write_events(self._place.servers, self.namespace, name, own, self.shape.partitions, signer)
+
+    @asynccontextmanager
+    async def filling(self, case: "Case", seed: int) -> AsyncIterator[list[counting.Filling]]:
+        """Each domain's share of the events, packed."""
+        signer, domains = Signer(self._place.keys), self.shape.domains
+        found = []
+        try:
+            for name in self.shape.names:
+                load = events.Load(case.events // domains, max(1, case.keys // domains), seed, ZERO_AT)
+                found.append(counting.Filling(self._place.servers, f"{self.namespace}{name}.events"))
+                await found[-1].start(counting.records(name, load, self.shape.partitions, signer))
+            yield found
+        finally:
+            for one in found:
+                await one.stop()
 
     def logs(self, count: int) -> list[Path]:
         """Of so many workers."""
         return [self.folder / f"worker{number}.log" for number in range(count)]
 
-    async def clear(self, db: Any, history: int) -> None:
-        """Nothing was read yet; so many documents of other keys are there."""
+    async def age(self, db: Any, history: int) -> None:
+        """So many documents of other keys are there."""
         for name in self.shape.names:
-            schema = self.namespace + name
-            await db.execute(f"TRUNCATE {schema}.state, {schema}.offsets")
-            if history:
-                await db.execute(HISTORY.format(schema=schema), history, timeout=PATIENCE_S)
-                await db.execute(f"VACUUM ANALYZE {schema}.state", timeout=PATIENCE_S)
-        await db.execute("CHECKPOINT")
+            await db.execute(HISTORY.format(schema=self.namespace + name), history, timeout=PATIENCE_S)
+            await db.execute(f"VACUUM ANALYZE {self.namespace}{name}.state", timeout=PATIENCE_S)
+
+    async def shared(self, db: Any, running: Sequence[workers.Worker]) -> None:
+        """Wait until each of the workers has claimed partitions, and all of them are claimed."""
+        await asyncio.gather(*(worker.ready() for worker in running))
+        each = " UNION ALL ".join(f"SELECT owner FROM {self.namespace}{name}.offsets" for name in self.shape.names)
+        query = f"SELECT count(*), count(DISTINCT owner) FROM ({each}) AS one"
+        wanted = (self.shape.domains * self.shape.partitions, len(running))
+        while tuple(await db.fetchrow(query)) != wanted:
+            await _look(running)
 
     async def done(self, db: Any) -> int:
         """How many events are folded."""
@@ -148,21 +167,26 @@ class Bench:
         return Cost(worker, postgres, broker, await db.fetchval(query))
 
 
-async def _busy(bench: Bench, db: Any, case: Case) -> tuple[Cost, float]:
-    """Microseconds and transactions an event, and events a second."""
-    await bench.clear(db, case.history)
+async def _busy(bench: Bench, db: Any, case: Case, seed: int) -> tuple[Cost, float]:
+    """Microseconds and transactions an event, and events a second; from the first one that is sent until all are folded."""
     total = case.events // case.shape.domains * case.shape.domains
-    async with workers.running(bench.command("worker"), bench.environment, bench.logs(case.workers)) as running:
-        pids = [worker.pid for worker in running]
-        await asyncio.gather(*(worker.ready() for worker in running))
-        first, began, before = await bench.done(db), time.perf_counter(), await bench.cost(db, pids)
+    await bench.age(db, case.history)
+    await db.execute("CHECKPOINT")
+    async with (
+        bench.filling(case, seed) as fillings,
+        workers.running(bench.command("worker"), bench.environment, bench.logs(case.workers)) as running,
+    ):
         async with asyncio.timeout(PATIENCE_S):
+            await bench.shared(db, running)
+            pids = [worker.pid for worker in running]
+            began, before = time.perf_counter(), await bench.cost(db, pids)
+            await asyncio.gather(*(filling.send() for filling in fillings))
             while await bench.done(db) < total:
                 await _look(running)
         took, after = time.perf_counter() - began, await bench.cost(db, pids)
     await _verify(bench, db, total)
-    cost = after.since(before, 1e6 / (total - first))
-    return cost._replace(transactions=cost.transactions / 1e6), (total - first) / took
+    cost = after.since(before, 1e6 / total)
+    return cost._replace(transactions=cost.transactions / 1e6), total / took
 
 
 async def _look(running: Sequence[workers.Worker]) -> None:
@@ -195,25 +219,24 @@ async def _idle(bench: Bench, db: Any) -> Cost:
 async def _measure(place: Place, options: Namespace) -> list[Result]:
     db = await asyncpg.connect(place.dsn)
     found: list[Result] = []
-    bench: Bench | None = None
-    made: tuple[Any, ...] = ()
+    numbers = count()
     try:
-        for number, case in enumerate(cases(options.folded, options.parts.split(","))):
-            if bench is None or made != (case.shape, case.keys):
-                bench, made = Bench(place, number, case.shape), (case.shape, case.keys)
-                bench.folder.mkdir(parents=True)
-                await bench.make(events.Load(case.events, case.keys, options.seed, ZERO_AT))
-            found += await _rounds(bench, db, case, options.repeats)
-            if case.group == "domains":
-                found += _told(await _idle(bench, db), case.load.replace("domains:", "idle:"), "% of a core")
+        for case in cases(options.folded, options.parts.split(",")):
+            costs: list[tuple[Cost, float]] = []
+            for _ in range(options.repeats):
+                bench = Bench(place, next(numbers), case.shape)
+                await bench.make()
+                if case.group == "domains" and not costs:
+                    found += _told(await _idle(bench, db), case.load.replace("domains:", "idle:"), "% of a core")
+                costs.append(await _busy(bench, db, case, options.seed))
+            found += _cheapest(case, costs)
     finally:
         await db.close()
     return found
 
 
-async def _rounds(bench: Bench, db: Any, case: Case, repeats: int) -> list[Result]:
+def _cheapest(case: Case, costs: Sequence[tuple[Cost, float]]) -> list[Result]:
     """The run with the least processor time of all: what comes on top is not owed to the work."""
-    costs = [await _busy(bench, db, case) for _ in range(repeats)]
     best, rate = min(costs, key=lambda one: one[0].worker + one[0].postgres + one[0].broker)
     about = {"work": "scaling", "system": "caravan", "unit": "events/s", "commit": machine.commit()}
     print(f"scaling  {case.load}  {rate:.0f}/s", flush=True)
