@@ -14,10 +14,6 @@ class Cycle(RequestResponseCycle):
 
     held: bytes | None = None  # a head whose body comes at once
 
-    def arrived(self) -> bytes | None:
-        """The body, if all of it has come."""
-        return None if self.more_body else bytes(self.body)
-
     async def send(self, message: Any) -> None:
         """Take a message of the application."""
         if self.held is not None:

@@ -276,8 +276,7 @@ class Guarded(HttpToolsProtocol):
             load.refused += 1
             app = overloaded
         cycle.__class__ = Cycle  # uvicorn has no setting for it
-        assert isinstance(cycle, Cycle)
-        cycle.scope["extensions"] = {DROP: self.end_answer, BODY: cycle.arrived}  # type: ignore[dict-item]  # ours
+        cycle.scope["extensions"] = {DROP: self.end_answer, BODY: self.arrived}  # type: ignore[dict-item]  # ours
         load.at_work[kind] += 1
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(partial(self._ended, kind))
@@ -287,6 +286,11 @@ class Guarded(HttpToolsProtocol):
     def _ended(self, kind: Kind, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         self.guard.load.at_work[kind] -= 1
+
+    def arrived(self) -> bytes | None:
+        """The body of the running request, if all of it has come. Not of its cycle, which would then hold itself."""
+        running = self._running
+        return None if running is None or running.more_body else bytes(running.body)
 
     def end_answer(self, last: bytes, why: str) -> None:
         """End the answer under way, which the client does not take: what is written stays until it is overdue, with `last` behind it."""

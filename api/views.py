@@ -143,15 +143,19 @@ class View:
         deadline = loop.time() + WAIT_S
         with ExitStack() as held:
             watches = [(t, held.enter_context(store.moves.watch(self.domain, t.partition, t.offset))) for t in tokens]
+            behind = next((watch for _, watch in watches if watch.early), None)
             while True:
-                async with store.db(self.domain) as db:
-                    behind = await _behind(db, watches)  # before the view, on the same connection
-                    if behind is None:
-                        return await read(db)
+                if behind is None:
+                    async with store.db(self.domain) as db:
+                        behind = await _behind(db, watches)  # before the view, on the same connection
+                        if behind is None:
+                            return await read(db)
                 if (left := deadline - loop.time()) <= 0 or self.edge.ending:
                     raise Problem("not_yet_applied", headers=RETRY)
                 with self.edge.load.aside("read"):
-                    await behind.next(min(left, REREAD_S))
+                    told = await behind.next(min(left, REREAD_S))
+                # one word may be of one token's place alone; that none came may mean that it was lost
+                behind = next((watch for _, watch in watches if watch.early), None) if told else None
 
     async def query(self, db: Reader, given: dict[str, Any]) -> Any:
         """What the view function finds."""

@@ -24,13 +24,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from benchmarks import instance, machine, processor, results
 from benchmarks.generator import Ask, Plan, Report
 from benchmarks.results import Result
-from benchmarks.systems import NAMESPACE, Place
+from benchmarks.systems import Place
 from benchmarks.work import Work, WorkError, chosen, in_turn
 from caravan.commands import signed_token
 from caravan.instance import free_ports
 from streams.settings import Settings
 from topics.points import POINTS
 
+AMOUNT = 5  # points of each award
 USERS = 1000  # who are asked about, and who ask
 ADMINS = 64
 CONNECTIONS = 64
@@ -51,9 +52,8 @@ class Server:
 
     system: str
     port: int
-    command: Sequence[str]
     asks: Sequence[Ask]
-    topic: str | None = None  # in which there must be a record for each good answer
+    topic: str | None = None  # without namespace, in which there must be a record for each good answer
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def request(method: str, path: str, token: str | None = None, body: str = "", mo
 
 def award(user: str, token: str) -> Ask:
     """A command for `user`, by an Admin."""
-    body = f'{{"user_id": "{user}", "amount": 5}}'
+    body = f'{{"user_id": "{user}", "amount": {AMOUNT}}}'
     text = request("POST", "/v1/points/award_points", token, body)
     return Ask("command", text, HTTPStatus.ACCEPTED, '{"command_id":"')
 
@@ -98,11 +98,11 @@ def tokens(settings: Settings, role: str, names: Sequence[str]) -> list[str]:
 def _commands(settings: Settings, port: int, peer: int) -> list[Server]:
     admins = tokens(settings, "Admin", [f"admin-{number}" for number in range(ADMINS)])
     ours = [award(user(number), admins[number % ADMINS]) for number in range(USERS)]
-    body = f'{{"user_id": "{user(0)}", "amount": 5}}'
+    body = f'{{"user_id": "{user(0)}", "amount": {AMOUNT}}}'
     theirs = [Ask("command", request("POST", "/awards", None, body), HTTPStatus.ACCEPTED, '{"partition":')]
     return [
-        Server(OURS, port, _edge(port), ours, f"{NAMESPACE}{POINTS.commands_topic}"),
-        Server(TUTORIAL, peer, (), theirs, f"{NAMESPACE}{TUTORIAL}"),
+        Server(OURS, port, ours, POINTS.commands_topic),
+        Server(TUTORIAL, peer, theirs, TUTORIAL),
         _hello(peer),
     ]
 
@@ -113,33 +113,34 @@ def _views(settings: Settings, port: int, peer: int) -> list[Server]:
     theirs = [
         Ask("view", request("GET", f"/balance/{name}"), HTTPStatus.OK, f'{{"user_id":"{name}",') for name in names
     ]
-    return [Server(OURS, port, _edge(port), ours), Server(TUTORIAL, peer, (), theirs), _hello(peer)]
+    return [Server(OURS, port, ours), Server(TUTORIAL, peer, theirs), _hello(peer)]
 
 
 def _hello(port: int) -> Server:
-    return Server(HELLO, port, (), [Ask("hello", request("GET", "/hello"), HTTPStatus.OK, '{"message":"hello"}')])
+    return Server(HELLO, port, [Ask("hello", request("GET", "/hello"), HTTPStatus.OK, '{"message":"hello"}')])
 
 
-def _edge(port: int) -> Sequence[str]:
+def shipped(port: int) -> Sequence[str]:
+    """The shipped edge."""
     return ("-m", "caravan", "api", "--port", str(port))
 
 
 def _peer(place: Place, port: int) -> Sequence[str]:
-    dsn = f"{place.dsn}{'&' if '?' in place.dsn else '?'}options=-csearch_path%3D{NAMESPACE}points"
-    return ("-m", "benchmarks.peers.fastapi_routes", str(port), place.servers, f"{NAMESPACE}{TUTORIAL}", dsn)
+    dsn = f"{place.dsn}{'&' if '?' in place.dsn else '?'}options=-csearch_path%3D{place.namespace}points"
+    return ("-m", "benchmarks.peers.fastapi_routes", str(port), place.servers, f"{place.namespace}{TUTORIAL}", dsn)
 
 
 @asynccontextmanager
-async def serving(port: int, command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Process]:
+async def serving(port: int, arguments: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Process]:
     """A server, from its first answer on."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, env={**os.environ, **environment}, stdout=DEVNULL
+        sys.executable, *arguments, env={**os.environ, **environment}, stdout=DEVNULL
     )
     try:
         async with asyncio.timeout(START_S):
             while not await _answers(port):
                 if process.returncode is not None:
-                    raise EdgeError(f"{' '.join(command[:3])} ended with {process.returncode}")
+                    raise EdgeError(f"{' '.join(arguments[:3])} ended with {process.returncode}")
                 await asyncio.sleep(0.1)
         yield process
     finally:
@@ -189,13 +190,14 @@ async def ends(servers: str, topic: str) -> int:
 
 async def measure(server: Server, place: Place, pids: Mapping[str, Sequence[int]], seconds: float) -> Taken:
     """One round; raises EdgeError unless every answer is right and every accepted command in Kafka."""
-    before = await ends(place.servers, server.topic) if server.topic else 0
+    topic = f"{place.namespace}{server.topic}"
+    before = await ends(place.servers, topic) if server.topic else 0
     plan = Plan([server.port], CONNECTIONS, min(2.0, seconds / 2), seconds, list(server.asks))
     report, spent = await drive(plan, pids)
     ((name, kind),) = report.kinds.items()
     if set(kind.statuses) != {str(server.asks[0].status)} or kind.wrong or report.unsent:
         raise EdgeError(f"{server.system} {name}: {dict(kind.statuses)}, {kind.wrong} wrong, {report.unsent} unsent")
-    if server.topic and (there := await ends(place.servers, server.topic) - before) != kind.good:
+    if server.topic and (there := await ends(place.servers, topic) - before) != kind.good:
         raise EdgeError(f"{server.system}: {kind.good} were accepted and {there} are in Kafka")
     cost = {who: used / kind.counted * 1e6 for who, used in spent.items()}
     return Taken(kind.counted / report.seconds, cost, report.processor)
@@ -205,14 +207,14 @@ async def _run(
     work: str, place: Place, options: Namespace, servers: Callable[[Settings, int, int], list[Server]]
 ) -> list[Result]:
     settings = Settings.from_env(place.environment)
-    await _filled(place)
-    await _created(place.servers, f"{NAMESPACE}{TUTORIAL}")
+    await filled(place)
+    await _created(place.servers, f"{place.namespace}{TUTORIAL}")
     port, peer = free_ports(2)
     figures: dict[str, list[Taken]] = defaultdict(list)
     async with AsyncExitStack() as running:
-        one = await running.enter_async_context(serving(port, _edge(port), place.environment))
+        one = await running.enter_async_context(serving(port, shipped(port), place.environment))
         other = await running.enter_async_context(serving(peer, _peer(place, peer), place.environment))
-        shared = {BROKER: _broker(place), DATABASE: processor.listening(urlsplit(place.dsn).port or 5432)}
+        shared = {BROKER: broker(place), DATABASE: processor.listening(urlsplit(place.dsn).port or 5432)}
         entered = chosen(servers(settings, port, peer), options.systems, lambda server: server.system)
         for number, server in in_turn(options.rounds, entered):
             pid = one.pid if server.port == port else other.pid
@@ -237,20 +239,21 @@ def _told(work: str, system: str, taken: list[Taken]) -> list[Result]:
     return [rates, costs]
 
 
-def _broker(place: Place) -> list[int]:
+def broker(place: Place) -> list[int]:
+    """Its process."""
     return processor.listening(int(place.servers.split(",")[0].rpartition(":")[2]))
 
 
-async def _filled(place: Place) -> None:
+async def filled(place: Place) -> None:
     """Balances to ask about."""
     db = await asyncpg.connect(place.dsn)
     try:
         await db.execute(
-            f"""INSERT INTO "{NAMESPACE}points".balance (user_id, available, held)
+            f"""INSERT INTO "{place.namespace}points".balance (user_id, available, held)
             SELECT 'bench-user-' || to_char(n, 'FM000000'), n * 5, 0 FROM generate_series(0, {USERS - 1}) AS n
             ON CONFLICT DO NOTHING"""
         )
-        await db.execute(f'VACUUM ANALYZE "{NAMESPACE}points".balance')
+        await db.execute(f'VACUUM ANALYZE "{place.namespace}points".balance')
     finally:
         await db.close()
 

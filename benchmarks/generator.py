@@ -7,6 +7,7 @@ With a rate it is an open loop: each request has a time at which it is due, and 
 not. Without one every connection sends its next request when it has its answer.
 """
 
+import resource
 import selectors
 import socket
 import sys
@@ -19,6 +20,7 @@ import msgspec
 
 DRAIN_S = 15.0  # for the answers that are still under way at the end
 READ = 65536  # bytes
+SPARE = 64  # open files that are no connections
 _END, _LENGTH = b"\r\n\r\n", b"content-length: "
 
 
@@ -94,6 +96,7 @@ class Generator:
         self._busy = 0
         self._sent = 0
         self._from = self._until = float("inf")
+        _room_for(plan.connections)
         for port in islice(cycle(plan.ports), plan.connections):
             self._open(port)
 
@@ -205,6 +208,16 @@ class Generator:
         line = _Line(port)
         self._selector.register(line.socket, selectors.EVENT_READ, line)
         self._idle.append(line)
+
+
+def _room_for(connections: int) -> None:
+    """As many open files, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE
+    if soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def _count(kind: Kind, status: str) -> None:

@@ -17,6 +17,7 @@ from benchmarks import (
     edge,
     instance,
     latency,
+    load,
     loads,
     machine,
     projection,
@@ -47,6 +48,7 @@ WORKS: tuple[Work, ...] = (  # in this order; a line each
 APART: tuple[Work, ...] = (  # measured when they are named
     streams.WORK,
     scaling.WORK,
+    load.WORK,
 )
 
 
