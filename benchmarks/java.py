@@ -1,6 +1,7 @@
 """The Java peers: their libraries from Maven Central, compiled by ecj on the Java runtime that the platform brings, so no JDK is needed."""
 
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import jgo
@@ -17,15 +18,16 @@ COMPILER = "org.eclipse.jdt:ecj:3.44.0"
 LANGUAGE = "21"
 
 
+@cache
 def compiled() -> list[str]:
     """The command that runs the compiled program, up to its arguments."""
-    cache = user_cache_path("caravan") / "benchmarks"
-    classes = cache / "classes"
-    jars = [str(jar) for library in LIBRARIES for jar in _jars(library, cache)]
-    compiler = ["-jar", str(_jars(COMPILER, cache)[0]), "-source", LANGUAGE, "-target", LANGUAGE, "-nowarn"]
+    folder = user_cache_path("caravan") / "benchmarks"
+    classes = folder / "classes"
+    jars = [str(jar) for library in LIBRARIES for jar in _jars(library, folder)]
+    compiler = ["-jar", str(_jars(COMPILER, folder)[0]), "-source", LANGUAGE, "-target", LANGUAGE, "-nowarn"]
     subprocess.run([str(JAVA), *compiler, "-cp", ":".join(jars), "-d", str(classes), str(SOURCE)], check=True)
     return [str(JAVA), "-Xms1g", "-Xmx1g", "-cp", ":".join([str(classes), *jars]), "KafkaStreams"]
 
 
-def _jars(library: str, cache: Path) -> list[Path]:
-    return sorted(jgo.build(library, cache_dir=cache / "jars").path.rglob("*.jar"))
+def _jars(library: str, folder: Path) -> list[Path]:
+    return sorted(jgo.build(library, cache_dir=folder / "jars").path.rglob("*.jar"))

@@ -19,7 +19,7 @@ from benchmarks import instance, machine, results
 from benchmarks.events import Written
 from benchmarks.loads import SHAPES, UNIFORM, filled
 from benchmarks.results import Result
-from benchmarks.systems import Place, System, systems
+from benchmarks.systems import Place, System, slower, systems
 from benchmarks.work import Work, WorkError, chosen, in_turn, names
 
 POLL = 0.01  # s between two looks at the tables
@@ -181,12 +181,9 @@ async def _all_rounds(place: Place, options: Namespace, shape: str, failed: list
 
 
 def _entered(options: Namespace, shape: str, namespace: str) -> list[System]:
-    entered = chosen(systems(namespace), options.systems, lambda system: system.name)
-    return [
-        system
-        for system in entered
-        if (system.fastest or options.variants) and (shape == UNIFORM or system.name in CLOSEST)
-    ]
+    every = [*systems(namespace), *(slower(namespace) if options.variants else ())]
+    entered = chosen(every, options.systems, lambda system: system.name)
+    return [system for system in entered if shape == UNIFORM or system.name in CLOSEST]
 
 
 def _rate(system: System, values: list[float], load: str) -> Result:

@@ -66,6 +66,9 @@ def main() -> None:
     if whole or options.merge:
         measured = {*options.works} if whole else {*options.works} - {*failed} if not options.systems else set()
         results.save(*results.merged(results.load(), (header, found), measured))
+        from benchmarks import charts  # matplotlib is slow to import
+
+        charts.draw(results.load()[1])
     if found:
         print(report.render(header, found))
     if failed:
