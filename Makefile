@@ -45,6 +45,7 @@ bench: setup ## measure this platform and its peers on this machine; see benchma
 lock: setup ## resolve the dependencies of pyproject.toml into the locks; ARGS="--upgrade" for newer ones
 	@$(RUN) -m uv pip compile $(COMPILE) --extra dev --output-file requirements.lock $(ARGS) pyproject.toml
 	@$(RUN) -m uv pip compile $(COMPILE) --constraints requirements.lock --output-file deploy/requirements.lock pyproject.toml
+	@$(RUN) -m uv pip compile $(COMPILE) --output-file benchmarks/peers/requirements.lock $(ARGS) benchmarks/peers/requirements.in
 
 clean: ## remove .venv and caches; data folders stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
