@@ -39,6 +39,7 @@ class Moves:
     def __init__(self) -> None:
         """Nobody waits yet."""
         self._waiting: dict[str, dict[str | None, dict[_Entry, None]]] = {}
+        self._reached: dict[tuple[str, int], int] = {}  # by domains' own agents, as far as was heard
 
     def heard(self, payload: str) -> None:
         """Take a `message`. One of another agent than the domain's decider is a projection's: rows changed, and no offset of the domain's own was passed."""
@@ -47,10 +48,12 @@ class Moves:
             partition, reached = int(number), int(told)
         except ValueError:
             return
+        own = agent == domain
+        if own:
+            self._reached[domain, partition] = reached
         there = self._waiting.get(domain)
         if there is None:
             return
-        own = agent == domain
         changed = [None, *dict.fromkeys(marks[0].split(","))] if marks else list(there)
         for entry in [entry for one in changed for entry in there.get(one, ())]:
             if own and partition in entry.partitions and entry.offset < reached:
@@ -60,8 +63,13 @@ class Moves:
 
     def unheard(self) -> None:
         """Messages may have been lost: wake everybody."""
+        self._reached.clear()
         for entry in [entry for there in self._waiting.values() for some in there.values() for entry in some]:
             entry.told(None, 0)
+
+    def is_before(self, domain: str, partition: int, offset: int) -> bool:
+        """Whether the last that was heard of a partition is that it has not passed the offset; False when nothing was."""
+        return self._reached.get((domain, partition), offset + 1) <= offset
 
     def watch(self, domain: str, partition: int, offset: int) -> "Watch":
         """Begin to listen; do so before reading, and no move is missed."""
@@ -90,6 +98,7 @@ class Watch:
 
     def __init__(self, moves: Moves, domain: str, partition: int, offset: int) -> None:
         """Nothing is heard yet."""
+        self._moves, self._place = moves, (domain, partition, offset)
         self._listening = moves.listening(domain, [partition], self._told, offset=offset)
         self.woken = asyncio.Event()
 
@@ -105,9 +114,16 @@ class Watch:
         """Listen no more."""
         self._listening.__exit__(None, None, None)
 
-    async def next(self, seconds: float) -> None:
-        """Return at the next move beyond the offset since the last call, or after `seconds`."""
+    @property
+    def early(self) -> bool:
+        """Whether a word of the move beyond the offset is still to come, as far as was heard: until then it is idle to ask."""
+        return self._moves.is_before(*self._place)
+
+    async def next(self, seconds: float) -> bool:
+        """Return at the next move beyond the offset since the last call, or after `seconds`; whether there was one."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.woken.wait()
+        there = self.woken.is_set()
         self.woken.clear()
+        return there
