@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
     parser.add_argument("--merge", action="store_true", help="put what was measured into the saved results")
     parser.add_argument("--rate", type=int, default=300, help="commands a second that are offered")
-    parser.add_argument("--seconds", type=float, default=20, help="for how long, beside the warm-up")
+    parser.add_argument("--seconds", type=float, default=12, help="for how long, beside the warm-up")
     loads.arguments(parser)
     for work in (*WORKS, *APART):
         work.arguments(parser)
