@@ -4,7 +4,10 @@ Blind fields are filled before, with the platform's secret. It stands among the 
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -14,6 +17,7 @@ from streams.contract import Command
 from streams.personal import Sealed, blind_fields, blinded, is_sealed, personal_fields, seal, subject_of, unseal
 
 C = TypeVar("C", bound=Command)
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None), Ellipsis, datetime, date, timedelta, Decimal, UUID})
 ROW = "/blind"  # keys of records have no slash
 
 
@@ -61,6 +65,19 @@ async def sealed(store: EdgeStore, command: C) -> C:
         raise invalid([(command.owner or command.key_field, "key", "is no subject's name")])
     key = await store.subject_key(subject)
     return command.model_copy(update={name: Sealed(seal(text, subject, key)) for name, text in texts.items()})
+
+
+def may_hold(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    """Whether a value of this type may have personal fields; True also where the type does not tell."""
+    if annotation in seen or annotation in _PLAIN or get_origin(annotation) is Literal:
+        return False
+    if get_origin(annotation) is Annotated:
+        return may_hold(get_args(annotation)[0], seen)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.values()
+        inside = any(may_hold(field.annotation, seen | {annotation}) for field in fields)
+        return inside or bool(personal_fields(annotation))
+    return not (parts := get_args(annotation)) or any(may_hold(part, seen) for part in parts)
 
 
 async def opened(store: EdgeStore, value: Any) -> Any:

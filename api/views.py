@@ -15,7 +15,7 @@ from api.answer import Answer
 from api.auth import refused
 from api.edge import Edge
 from api.errors import RETRY, Problem, invalid, invalid_fields
-from api.personal import opened
+from api.personal import may_hold, opened
 from api.results import REREAD_S
 from api.tokens import Token
 from sinks.postgres.moves import Watch
@@ -62,6 +62,7 @@ class Signature:
         if clash := set(self.model.model_fields) & {"after", "cursor", "limit"}:
             raise ContractError(f"View {name}: {min(clash)} is a parameter of the edge; use another name.")
         self.adapter: TypeAdapter[Any] = TypeAdapter(_without_none(hints["return"]))
+        self.personal = may_hold(hints["return"])
 
 
 def _without_none(annotation: Any) -> Any:
@@ -164,7 +165,9 @@ class View:
     async def told(self, value: Any) -> bytes:
         """What was found, as JSON, with personal fields opened."""
         adapter = self.signature.adapter
-        answer = await opened(self.edge.store, adapter.validate_python(value, from_attributes=True))
+        answer = adapter.validate_python(value, from_attributes=True)
+        if self.signature.personal:
+            answer = await opened(self.edge.store, answer)
         if isinstance(answer, Page) and answer.next is not None:
             answer.next = self.edge.tokens.wrap(self._list, answer.next.encode())
         return adapter.dump_json(answer, warnings="none")

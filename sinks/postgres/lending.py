@@ -99,7 +99,7 @@ class Lender:
         self._idle: dict[str | None, list[_Connection]] = {}  # by schema; the last one was used last
         self._lent: set[_Connection] = set()
         self._opening = 0
-        self._waiting: deque[asyncio.Future[_Connection | None]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[_Connection | None]]] = deque()  # and since when
         self._age = 0
         self._clock: asyncio.TimerHandle | None = None
 
@@ -126,22 +126,23 @@ class Lender:
     async def waited(self, schema: str | None) -> _Connection:
         """Another one: new while there may be more, else one that is idle elsewhere, else the next that is given back."""
         begun = asyncio.get_running_loop().time()
+        found = None
         try:
-            async with asyncio.timeout(self._answer_s):
-                found = None
-                while found is None:
-                    found = await self._another(schema)
+            while found is None:
+                found = await self._another(schema, begun)
         except DRIVER as error:  # whatever it is, we have no connection
             raise Unavailable(f"Postgres: {type(error).__name__}: {error}") from error
         found.since = begun  # waiting is part of the loan
         return found
 
-    async def _another(self, schema: str | None) -> _Connection | None:
+    async def _another(self, schema: str | None, begun: float) -> _Connection | None:
+        if len(self._lent) + self._opening >= self._size:
+            return await self._next(begun)
         if self._count() < self._size and (schema is not None or not any(self._idle.values())):
-            return await self._opened()
+            return await self._opened(begun)
         if (found := self._longest_idle()) is not None:
             return self._counted(found)
-        return await self._next()
+        return await self._next(begun)
 
     def _count(self) -> int:
         return self._opening + len(self._lent) + sum(map(len, self._idle.values()))
@@ -154,13 +155,14 @@ class Lender:
         self._idle[found.schema].remove(found)
         return self._longest_idle() if found.is_closed() else found
 
-    async def _opened(self) -> _Connection:
+    async def _opened(self, begun: float) -> _Connection:
         self._opening += 1
         age = self._age
         try:
-            connection: _Connection = await asyncpg.connect(
-                self._dsn, timeout=self._answer_s, connection_class=_Connection, server_settings=self._settings
-            )
+            async with asyncio.timeout_at(begun + self._answer_s):
+                connection: _Connection = await asyncpg.connect(
+                    self._dsn, connection_class=_Connection, server_settings=self._settings
+                )
         except BaseException:
             self._wake()  # somebody else may try
             raise
@@ -171,10 +173,13 @@ class Lender:
             self._clock = asyncio.get_running_loop().call_later(LOOK_S, self._look)
         return self._counted(connection)
 
-    async def _next(self) -> _Connection | None:
-        """What is given back next; None when there is room for a new one."""
-        place: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+    async def _next(self, begun: float) -> _Connection | None:
+        """What is given back next; None when there is room for a new one. Raises TimeoutError when somebody has waited for too long."""
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[_Connection | None] = loop.create_future()
+        self._waiting.append((begun, place))
+        if self._clock is None:
+            self._clock = loop.call_later(LOOK_S, self._look)
         try:
             return await place
         except asyncio.CancelledError:
@@ -191,7 +196,7 @@ class Lender:
             self._wake()
             return
         while self._waiting:
-            if not (place := self._waiting.popleft()).done():
+            if not (place := self._waiting.popleft()[1]).done():
                 connection.since = asyncio.get_running_loop().time()
                 place.set_result(connection)
                 return
@@ -201,7 +206,7 @@ class Lender:
 
     def _wake(self) -> None:
         while self._waiting:
-            if not (place := self._waiting.popleft()).done():
+            if not (place := self._waiting.popleft()[1]).done():
                 place.set_result(None)
                 return
 
@@ -222,8 +227,11 @@ class Lender:
         now = loop.time()
         for connection in [one for one in self._lent if now - one.since > self._answer_s]:
             connection.terminate()  # whoever has it is told so
+        for begun, place in self._waiting:
+            if now - begun > self._answer_s and not place.done():
+                place.set_exception(TimeoutError("no connection was free in time"))
         self._closed([one for some in self._idle.values() for one in some if now - one.since > IDLE_S])
-        self._clock = loop.call_later(LOOK_S, self._look) if self._count() else None
+        self._clock = loop.call_later(LOOK_S, self._look) if self._count() or self._waiting else None
 
     async def close(self) -> None:
         """End every connection."""
