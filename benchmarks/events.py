@@ -160,11 +160,13 @@ async def put(servers: str, topic: str, records: Iterable[Record]) -> None:
 
 
 async def clean(servers: str, prefix: str) -> None:
-    """Delete what earlier runs left: every topic whose name begins so."""
+    """Delete what earlier runs left: every topic whose name begins so, and those that Quix makes for them."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:
-        while left := [topic for topic in await admin.list_topics() if topic.startswith(prefix)]:
+        while left := [
+            topic for topic in await admin.list_topics() if topic.startswith((prefix, f"changelog__{prefix}"))
+        ]:
             await admin.delete_topics(left)
             await asyncio.sleep(0.1)  # the broker deletes later than it answers
     finally:
