@@ -23,7 +23,7 @@ from streams.memory import MemoryBroker, MemoryRecord, MemoryStore
 from streams.producer import command_record, signed
 from streams.store import Call, Claim, Outgoing, Parked, Queue, Request, Result, Slot, Store, Stored, Work
 from streams.testing import ADMIN, SIGNER
-from streams.waiting import Delivery
+from streams.waiting import BYTES, Delivery
 from tests.streams.tally import ECHO, TALLY, decider
 
 COMMANDS, EVENTS = TALLY.commands_topic, TALLY.events_topic
@@ -173,7 +173,7 @@ class Reader:
 
 
 class RigFeed:
-    """One process's consumer. It can lose deliveries, hand over small ones, and hold them."""
+    """One process's consumer. It can lose deliveries, hand over small ones, and hold them. Each fills a batch, unless `apart` is False."""
 
     def __init__(self, broker: FaultyBroker, size: int = 500) -> None:
         self.broker, self.size = broker, size
@@ -184,6 +184,7 @@ class RigFeed:
         self.asked = 0  # how often the group was asked
         self.word: bool | None = True  # what it says
         self.held = False  # deliveries are made by hand
+        self.apart = True  # what waits is not put together
         self.lose: deque[bool] = deque()  # whether the next deliveries are lost
         self.stale: deque[bool] = deque()  # whether the next deliveries come as if fetched before the last seek
         self.errors: deque[Exception] = deque()  # what the next seeks raise
@@ -218,7 +219,10 @@ class RigFeed:
         """Deliver these records by hand, as fetched after `later` seeks that nobody here made."""
         for slot, reader in self.readers.items():
             records = self.broker._topics[slot.topic][slot.partition][first : last + 1]
-            reader.partition.offer(Delivery.of(records, reader.generation + later))
+            reader.partition.offer(self._delivery(records, reader.generation + later))
+
+    def _delivery(self, records: Sequence[Any], generation: int) -> Delivery:
+        return Delivery([(records, BYTES if self.apart else 0)], records[-1].offset, generation)
 
     def pump(self) -> None:
         """Hand over what there is, one delivery a turn."""
@@ -233,7 +237,7 @@ class RigFeed:
             reader.cursor = batch[-1].offset + 1
             if not (self.lose and self.lose.popleft()):
                 stale = 1 if self.stale and self.stale.popleft() else 0
-                reader.partition.offer(Delivery.of(batch, reader.generation - stale))
+                reader.partition.offer(self._delivery(batch, reader.generation - stale))
             asyncio.get_running_loop().call_soon(self.pump)
 
 

@@ -320,10 +320,26 @@ async def test_a_transaction_begins_after_the_one_before_it_ended(rig: Rig) -> N
     gate = rig.store.close("commit")
     for command in add(A, 1, 2, 3):
         rig.send(command)
-    await until(lambda: rig.owners[0].partition._ahead.next == 3)
+    await until(lambda: rig.owners[0].partition._ahead.next == 2)
     assert rig.store.calls["commit"] == 1
     gate.set()
     await rig.quiet()
+
+
+async def test_what_waits_while_a_batch_is_worked_is_the_next_one(rig: Rig) -> None:
+    owner = rig.decider(size=2)
+    owner.feed.apart = False
+    await until(owner.partition.claimed.is_set)
+    gate = rig.store.close("load")
+    rig.send(Add(account=A, amount=0))
+    await until(lambda: rig.store.calls["load"])
+    for command in add(A, *range(1, 8)):
+        rig.send(command)
+    await until(lambda: owner.feed.pauses)
+    gate.set()
+    await rig.quiet()
+    assert rig.amounts(A) == list(range(8))
+    assert rig.store.calls["commit"] < 4
 
 
 @pytest.mark.parametrize("method", ["claim", "load", "commit", "held", "stopped"])

@@ -182,9 +182,8 @@ async def test_a_key_that_is_parked_while_the_store_is_asked_for_it_waits(rig: R
     rig.store.close("commit")
     handler: Any = owner.handler
     answer_late(rig, lambda: rig.parked() and not handler._holds._parked_here)
-    rig.send(Add(account=A, amount=1, how="raise"))
-    await until(lambda: rig.store.calls["commit"])
-    rig.send(Add(account=A, amount=1))
+    for how in ("raise", "well"):
+        rig.send(Add(account=A, amount=1, how=how))
     await rig.quiet()
     assert rig.causes() == [(0, "rule_failed"), (1, "held")]
 
