@@ -39,6 +39,7 @@ class Fetched:
         self._damaged = False
         self.end = start
         """The offset after the last one, which counts even where its record was compacted away."""
+        self.size = len(data)
         at = 0
         while len(data) - at >= _HEAD_SIZE:
             first, follow, form, attributes, delta = _HEAD.unpack_from(data, at)
@@ -71,6 +72,10 @@ class Fetched:
                 yield records, size
         if self._damaged:
             raise CorruptRecordException(f"What stands at offset {self.end} is no record batch of format {_FORMAT}.")
+
+    def first(self) -> Any | None:
+        """The first record, None if there is none."""
+        return next((records[0] for records, _ in self), None)
 
     def records(self) -> list[Any]:
         """All of them at once."""

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.errors import CaravanError
+from streams.fetching import Fetched, keep_packed
 from streams.kafka import Kafka, KafkaUrl
 from streams.settings import Settings
 
@@ -59,6 +60,7 @@ class Reader:
         )
         try:
             await answered(self._url, self._consumer.start())
+            keep_packed(self._consumer)
         except BaseException:
             await self._stop()
             raise
@@ -157,10 +159,7 @@ class Reader:
 
     async def fetch(self, places: Collection[Place]) -> dict[Place, list[Any]]:
         """What comes next of those partitions in whole record batches, nothing when nothing came for a while."""
-        tps = [self._tp(place) for place in places]
-        batch = await answered(self._url, self._consumer.getmany(*tps, timeout_ms=POLL_MS))
-        skip = len(self._namespace)
-        return {Place(tp.topic[skip:], tp.partition): got for tp, got in batch.items() if got}
+        return await answered(self._url, self._got(places, Fetched.records))
 
     async def position(self, place: Place) -> int:
         """The offset from which on it reads next; not every offset has a record."""
@@ -174,7 +173,16 @@ class Reader:
     async def _one(self, place: Place, offset: int) -> Any:
         self.begin({place: offset})
         async with asyncio.timeout(READ_S):
-            return await answered(self._url, self._consumer.getone(self._tp(place)))
+            while not (found := await answered(self._url, self._got([place], Fetched.first))):
+                pass
+            return found[place]
+
+    async def _got(self, places: Collection[Place], unpack: Callable[[Fetched], T]) -> dict[Place, T]:
+        """What comes next of those partitions, as far as there is something."""
+        batch = await self._consumer.getmany(*map(self._tp, places), timeout_ms=POLL_MS)
+        skip = len(self._namespace)
+        found = {Place(tp.topic[skip:], tp.partition): unpack(fetched) for tp, (fetched,) in batch.items()}
+        return {place: got for place, got in found.items() if got}
 
     async def _backlog(self, starts: Mapping[Place, int], ends: Mapping[Place, int]) -> AsyncIterator[Found]:
         """Merge what was there at the start by time; a partition is asked for more only when it has nothing left."""
