@@ -120,7 +120,7 @@ class Acting:
         known = await self._known(events) if self._from_nothing else set[UUID]()
         if not self._begun:
             events = self._since_it_began(events, known, work, at.number)
-        waiting = await self._holds.waiting({event.record.key for event in events})
+        waiting = await self._holds.waiting(event.record.key for event in events)
         entries: list[Entry] = []
         for event in self._holds.passing(events, waiting, work):
             entries += self._run(event, work, known)

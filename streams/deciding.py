@@ -1,22 +1,18 @@
 """The decider: commands in, and in one transaction out: results, events, state and rows."""
 
 import logging
-from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
-
-import msgspec
 
 from streams.agent import Decider
 from streams.clock import Clock, bounded
-from streams.contract import Event
-from streams.decision import Case, Decision, Pending, Refuse, Settle, State
-from streams.envelope import Outcome, Signer, Source, body_hash
+from streams.decision import Case, Refuse, State
+from streams.envelope import Signer, Source, body_hash
 from streams.following import last_event
 from streams.handler import DRAIN_S, Position, Stop, identity
 from streams.holds import Holds, parked, words_of
-from streams.ids import derived
+from streams.judging import facts_of, judged, refused
 from streams.log import Log
 from streams.outgoing import TooLarge, outgoing
 from streams.pulse import breathe
@@ -26,21 +22,14 @@ from streams.relay import Relay
 from streams.restoring import Restoring
 from streams.results import actor_name, result_of, settled_of
 from streams.shard import Shard, documents_of, evolved, moment
-from streams.sink import Fact
-from streams.store import HELD, BadData, Claim, Lost, Parked, Result, Slot, Store, Stored, Work
+from streams.sink import Rows, rows_of
+from streams.store import HELD, BadData, Claim, Lost, Parked, Slot, Store, Stored, Work
 from streams.timing import FIRE, Due, Timers
 
 log = logging.getLogger(__name__)
 
-BREATH = 128  # commands between two chances for everything else on this loop
+CHUNK = 128  # commands that are read and then run, between two chances for everything else on this loop
 RECENT = 50_000  # ids of committed commands that are remembered, so that quick repeats cost nothing
-
-
-class Decided(NamedTuple):
-    """What a rule said, in one shape."""
-
-    events: Sequence[Event]
-    outcome: Outcome
 
 
 class Deciding:
@@ -77,7 +66,7 @@ class Deciding:
         self._requests = Requests(
             slot, self._holds, Contents.commands(self._read_again), store=store, signer=signer, ahead=self._ahead
         )
-        self._recent: dict[UUID, None] = {}
+        self._recent: dict[int, None] = {}
         self._fired: dict[UUID, Due] = {}
 
     # -- the loop's protocol
@@ -101,22 +90,11 @@ class Deciding:
         if records:
             self._fired, self._at = {}, records[-1].offset + 1
             work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-            commands = await self._fresh(await self._read(records, work), work, careful)
-        else:
-            work = Work(at.next, at.next, at.number, at.last_id)
-            if (piece := await self._requests.take(careful)) is not None:
-                return await self._redrive(piece, work)
-            commands = await self._due(work, careful)
-        await self._load(commands)
-        waiting = await self._holds.waiting({command.record.key for command in commands})
-        for n, command in enumerate(commands):
-            if n % BREATH == 0:
-                await breathe()
-            if command.record.key in waiting or command.record.key in self._holds:
-                work.parked.append(self._parked(command, HELD, "An earlier record of this key is parked.", work))
-            else:
-                self._run(command, work)
-        return self._whole(work)
+            return await self._work(records, work, careful)
+        work = Work(at.next, at.next, at.number, at.last_id)
+        if (piece := await self._requests.take(careful)) is not None:
+            return await self._redrive(piece, work)
+        return await self._run_rest(await self._due(work, careful), work, careful, None)
 
     def due(self) -> float | None:
         """Seconds until a timer runs out, none while a request waits; after a restore what was sent before it comes first."""
@@ -153,7 +131,7 @@ class Deciding:
         self.timers.heard(work.timers.values())
         self.relay.offer(work.outbox)
         for result in work.results:
-            self._recent[result.command_id] = None
+            self._recent[result.command_id.int] = None
         while len(self._recent) > RECENT:
             del self._recent[next(iter(self._recent))]
 
@@ -200,45 +178,88 @@ class Deciding:
         """Commands that are there now come before timers, and their ids are looked up."""
         self._reread = (await self._log.bounds(*self.slot[2:]))[1]
 
-    async def _read(self, records: Sequence[Any], work: Work) -> list[CommandRecord]:
+    async def _work(self, records: Sequence[Any], work: Work, careful: bool) -> Work:
+        """Read and run a few commands at a time, while they are in the processor's cache; from the first for which the store is asked, all are read before."""
+        waiting = await self._holds.waiting(record.key for record in records)
+        seen: set[int] = set()
+        rest: list[CommandRecord] = []
+        for begin in range(0, len(records), CHUNK):
+            await breathe()
+            commands = self._fresh(self._read(records[begin : begin + CHUNK], work), seen, work)
+            if rest or careful or self._missing(commands):
+                rest += commands
+            else:
+                self._run_all(commands, waiting, work)
+        return await self._run_rest(rest, work, careful, waiting)
+
+    async def _run_rest(
+        self, commands: list[CommandRecord], work: Work, careful: bool, waiting: Collection[bytes] | None
+    ) -> Work:
+        """Ask the store for what these need, then run them."""
+        if careful and commands:
+            commands = await self._unknown(commands, work)
+        await self._load(commands)
+        if waiting is None:
+            waiting = await self._holds.waiting(command.record.key for command in commands)
+        for begin in range(0, len(commands), CHUNK):
+            await breathe()
+            self._run_all(commands[begin : begin + CHUNK], waiting, work)
+        return self._whole(work)
+
+    def _read(self, records: Sequence[Any], work: Work) -> list[CommandRecord]:
         commands = []
-        for n, record in enumerate(records):
-            if n % BREATH == 0:
-                await breathe()
+        for record in records:
             try:
                 commands.append(self._reader.read(record))
             except Unfit as unfit:
                 work.parked.append(self._timed(parked(record, unfit.cause, str(unfit), holds=False)))
         return commands
 
-    async def _fresh(self, commands: list[CommandRecord], work: Work, careful: bool) -> list[CommandRecord]:
-        """Those whose id was not seen in this batch, lately, or (with `careful`) ever."""
-        known = (
-            await self._store.known(self.slot, [c.envelope.command_id for c in commands]) if careful else set[UUID]()
-        )
-        seen: set[UUID] = set()
+    def _fresh(self, commands: list[CommandRecord], seen: set[int], work: Work) -> list[CommandRecord]:
+        """Those whose id was not seen in this batch, nor lately."""
+        recent = self._recent
         fresh = []
         for command in commands:
-            command_id = command.envelope.command_id
-            if command_id in seen or command_id in self._recent or command_id in known:
+            command_id = command.envelope.command_id.int  # a number is looked up in a third of the time
+            if command_id in seen or command_id in recent:
                 work.duplicates += 1
             else:
                 seen.add(command_id)
                 fresh.append(command)
         return fresh
 
+    async def _unknown(self, commands: list[CommandRecord], work: Work) -> list[CommandRecord]:
+        """Those whose id is not in the inbox."""
+        known = await self._store.known(self.slot, [command.envelope.command_id for command in commands])
+        unknown = [command for command in commands if command.envelope.command_id not in known]
+        work.duplicates += len(commands) - len(unknown)
+        return unknown
+
     async def _due(self, work: Work, careful: bool) -> list[CommandRecord]:
         """The commands of the timers that have run out; one that is parked or was run already is taken off the list."""
         taken = await self.timers.take(self.shard, 1 if careful else FIRE)
         self.shard.set({fired.document: None for fired in taken})
         self._fired = {fired.command.envelope.command_id: fired for fired in taken}
-        return await self._fresh([fired.command for fired in taken], work, careful)
+        return self._fresh([fired.command for fired in taken], set(), work)
 
-    async def _load(self, commands: list[CommandRecord]) -> None:
+    def _missing(self, commands: Sequence[CommandRecord]) -> set[str]:
+        """The documents that these need and that are not in memory."""
         wanted = documents_of(self.decider.reads, [(c.envelope.aggregate_id, c.message) for c in commands])
         wanted.update(fired.document for fired in self._fired.values())
-        if missing := self.shard.missing(wanted):
+        return self.shard.missing(wanted)
+
+    async def _load(self, commands: Sequence[CommandRecord]) -> None:
+        if missing := self._missing(commands):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
+
+    def _run_all(self, commands: Sequence[CommandRecord], waiting: Collection[bytes], work: Work) -> None:
+        """Run those whose keys do not wait, and park the others behind what they wait for."""
+        for command in commands:
+            key = command.record.key
+            if key in waiting or key in self._holds:
+                work.parked.append(self._parked(command, HELD, "An earlier record of this key is parked.", work))
+            else:
+                self._run(command, work)
 
     def _run(self, command: CommandRecord, work: Work) -> None:
         """Run the rules on one command; whatever they raise parks it and holds its key, and nothing else."""
@@ -252,60 +273,47 @@ class Deciding:
 
     def _decide(self, command: CommandRecord, work: Work) -> None:
         """Decide, evolve and project; only what has come out whole goes into the shard and the work."""
-        envelope, message, key = command.envelope, command.message, command.message.key
-        fired = self._fired.get(envelope.command_id)
+        decider, envelope, message = self.decider, command.envelope, command.message
+        key = message.key
+        fired = self._fired.get(envelope.command_id) if self._fired else None
         if fired is not None and fired.again and not self.timers.stands(self.shard, fired):
             return  # what ran before it has moved or ended its timer
         root = self.shard.root(key)
         now = max(root.at, bounded(envelope.issued_at, command.record.timestamp, self._clock))
-        states = self.shard.states(key, self.decider.reads(message))
-        decided = self._judge(command, states, now)
-        facts = self._facts(command, decided.events, root.version, now)
-        changes: list[Any] = []
+        states = self.shard.states(key, decider.reads(message))
+        case = Case(now, str(envelope.command_id))
+        events, outcome = judged(decider, command, states, case)
+        facts = facts_of(command, case, events, root.version)
+        changes: list[tuple[int, Mapping[str, State]]] = []
         changed: dict[str, State] = {}
-        rows: list[Any] = []
+        rows: list[tuple[Rows, Any]] = []
         for fact in facts:
-            changes.append((fact.seq, evolved(self.decider.evolve, states, fact.event)))
-            changed.update(changes[-1][1])
-            rows.extend(self.decider.project(fact, states))
+            change = evolved(decider.evolve, states, fact.event)
+            changes.append((fact.seq, change))
+            changed.update(change)
+            rows += rows_of(decider.project(fact, states))
         dues = self.shard.dues(key, changed)
         if fired is not None:
             self.shard.demand_moved(fired.document, fired.due, states)
-        told = outgoing(command, self.slot.partition, facts, decided.outcome, root.version, now, work.number)
-        kinds = [row.__rows__ for row in rows]
+        source = self._source(command)
+        told = outgoing(command, case, source, facts, outcome, root.version, work.number)
+        names = [(fact.event_id, fact.event.wire_name) for fact in facts]
+        result = result_of(envelope.command_id, outcome, names, envelope.actor, source)
         # nothing below this line raises
         for seq, change in changes:
             self.shard.put(key, change, seq, now)
-        self.shard.set(dues)
-        for kind, row in zip(kinds, rows, strict=True):
-            work.rows.setdefault(kind, []).append(row)
+        if dues:
+            self.shard.set(dues)
+        for kind, row in rows:
+            work.rows[kind].append(row)
         work.number = told[-1].number
-        work.outbox.extend(told)
-        work.results.append(_result(command, self.slot.partition, facts, decided.outcome))
-        if decided.outcome.settles is not None:
-            work.settled.append(settled_of(decided.outcome))
+        work.outbox += told
+        work.results.append(result)
+        if outcome.settles is not None:
+            work.settled.append(settled_of(outcome))
 
-    def _judge(self, command: CommandRecord, states: Any, now: datetime) -> Decided:
-        if not command.message.may_be_issued_by(command.envelope.actor):
-            return _decided(Refuse("forbidden", 403))
-        case = Case(now, str(command.envelope.command_id))
-        return _decided(self.decider.decide(states, command.message, case))
-
-    def _facts(self, command: CommandRecord, events: Sequence[Event], seq: int, now: datetime) -> list[Fact]:
-        envelope, key = command.envelope, command.message.key
-        command_id = str(envelope.command_id)
-        facts = []
-        nth: dict[str, int] = {}
-        for n, event in enumerate(events, 1):
-            if event.key != key:
-                raise ValueError(
-                    f"{event.wire_name} is keyed {event.key!r}, its command {key!r}: a rule speaks of its own key."
-                )
-            name = event.wire_name
-            nth[name] = nth.get(name, -1) + 1
-            event_id = str(derived(envelope.command_id, "", name, key, nth[name]))
-            facts.append(Fact(event, event_id, key, seq + n, now, envelope.actor, command_id))
-        return facts
+    def _source(self, command: CommandRecord) -> Source:
+        return Source(self.slot.partition, command.record.offset, body_hash(command.envelope.payload))
 
     def _parked(self, command: CommandRecord, cause: str, error: str, work: Work) -> Parked:
         envelope, record = command.envelope, command.record
@@ -362,7 +370,7 @@ class Deciding:
         self._fired = {}
         skipped = [piece.first] if piece.first is not None and piece.act == "skip" else []
         for n, record in enumerate([*skipped, *piece.records]):
-            if n % BREATH == 0:
+            if n % CHUNK == 0:
                 await breathe()
             try:
                 found[record.offset] = self._read_again(self._requests.again(record))
@@ -382,32 +390,9 @@ class Deciding:
         """The command's one result is that it was skipped. The rules are not asked, nor the document read: either may be why it is parked."""
         now = bounded(command.envelope.issued_at, command.record.timestamp, self._clock)
         version = root.version if root else 0
-        outcome = _refused(Refuse("skipped"))
-        told = outgoing(
-            command, self.slot.partition, (), outcome, version, max(now, moment(root.at if root else 0)), work.number
-        )
+        case = Case(max(now, moment(root.at if root else 0)), str(command.envelope.command_id))
+        outcome, source = refused(Refuse("skipped")), self._source(command)
+        told = outgoing(command, case, source, (), outcome, version, work.number)
         work.number = told[-1].number
-        work.outbox.extend(told)
-        work.results.append(_result(command, self.slot.partition, (), outcome))
-
-
-def _decided(decision: Decision) -> Decided:
-    if isinstance(decision, Refuse):
-        return Decided(decision.events, _refused(decision))
-    if isinstance(decision, Pending):
-        return Decided(decision.events, Outcome("pending"))
-    if isinstance(decision, Settle):
-        outcome = Outcome() if decision.refuse is None else _refused(decision.refuse)
-        return Decided(decision.events, msgspec.structs.replace(outcome, settles=UUID(decision.command_id)))
-    return Decided(decision, Outcome())
-
-
-def _refused(refuse: Refuse) -> Outcome:
-    return Outcome("rejected", refuse.code, refuse.status, dict(refuse.details) or None)
-
-
-def _result(command: CommandRecord, partition: int, facts: Sequence[Fact], outcome: Outcome) -> Result:
-    envelope = command.envelope
-    source = Source(partition, command.record.offset, body_hash(envelope.payload))
-    events = ((fact.event_id, fact.event.wire_name) for fact in facts)
-    return result_of(envelope.command_id, outcome, events, envelope.actor, source)
+        work.outbox += told
+        work.results.append(result_of(command.envelope.command_id, outcome, (), command.envelope.actor, source))

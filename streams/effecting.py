@@ -144,7 +144,7 @@ class Effecting:
         past = await self._past.recall(events, work.number)
         if not self._past.begun:
             work.number = first
-        waiting = await self._holds.waiting({event.record.key for event in events})
+        waiting = await self._holds.waiting(event.record.key for event in events)
         for event in self._holds.passing(events, waiting, work):
             if (recall := past.get(event.envelope.number)) != "done":
                 self._owe(event, work, recall)

@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 
 from streams.agent import Agent, Decider, Folds
 from streams.envelope import Signer
-from streams.following import BREATH, unseen
+from streams.following import unseen
 from streams.handler import Position, identity
 from streams.holds import Holds, parked, words_of
 from streams.pulse import breathe
 from streams.records import EventReader, EventRecord, Unfit
 from streams.redriving import Again, Contents, Piece, Requests
 from streams.shard import Shard, documents_of, evolved, space_of
-from streams.sink import fact_of
+from streams.sink import fact_of, rows_of
 from streams.store import BadData, Claim, Slot, Store, Work
+
+CHUNK = 128  # events that are read and then folded, so that they are still in the processor's cache
 
 
 class Chosen(NamedTuple):
@@ -52,13 +54,18 @@ class Folding:
         if not records:
             return await self._redrive(Work(at.next, at.next, at.number, at.last_id), careful)
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-        events = await unseen(self._reader, records, work)
-        await load(self.agent, self.shard, self._store, self.slot, events)
-        waiting = await self._holds.waiting({event.record.key for event in events})
-        for n, event in enumerate(self._holds.passing(events, waiting, work)):
-            if n % BREATH == 0:
-                await breathe()
-            self._run(event, work)
+        waiting = await self._holds.waiting(record.key for record in records)
+        rest: list[EventRecord] = []
+        for begin in range(0, len(records), CHUNK):
+            events = await unseen(self._reader, records[begin : begin + CHUNK], work)
+            if rest or (self.shard is not None and missing(self.agent, self.shard, events)):
+                rest += events
+            else:
+                self._run(events, waiting, work)
+        await load(self.agent, self.shard, self._store, self.slot, rest)
+        for begin in range(0, len(rest), CHUNK):
+            await breathe()
+            self._run(rest[begin : begin + CHUNK], waiting, work)
         return self._whole(work)
 
     def due(self) -> float | None:
@@ -112,8 +119,7 @@ class Folding:
                 if isinstance(event, Unfit):
                     work.parked.append(parked(record, event.cause, str(event), holds=False))
                     return
-                for passed in self._holds.passing([event], piece.behind, work):
-                    self._run(passed, work)
+                self._run([event], piece.behind, work)
 
             await self._requests.run(piece, work, one)
         return self._whole(work)
@@ -127,16 +133,19 @@ class Folding:
                 found[record.offset] = unfit
         return found
 
-    def _run(self, event: EventRecord, work: Work) -> None:
-        made = work if self.chosen is None else Work(work.expected, work.next, work.number, work.last_id)
-        try:
-            fold(self.agent, self.shard, event, made)
-        except Exception as error:  # noqa: BLE001 - rules may raise anything
-            self._holds.park(work, event.record, "rule_failed", words_of(error))
-        if self.chosen is not None and event.record.offset >= self.chosen.since:
-            for kind, rows in made.rows.items():
-                if kind.name in self.chosen.tables:
-                    work.rows.setdefault(kind, []).extend(rows)
+    def _run(self, events: Sequence[EventRecord], waiting: Collection[bytes], work: Work) -> None:
+        """Fold those whose keys do not wait."""
+        agent, shard, chosen = self.agent, self.shard, self.chosen
+        for event in self._holds.passing(events, waiting, work):
+            made = work if chosen is None else Work(work.expected, work.next, work.number, work.last_id)
+            try:
+                fold(agent, shard, event, made)
+            except Exception as error:  # noqa: BLE001 - rules may raise anything
+                self._holds.park(work, event.record, "rule_failed", words_of(error))
+            if chosen is not None and event.record.offset >= chosen.since:
+                for kind, rows in made.rows.items():
+                    if kind.name in chosen.tables:
+                        work.rows[kind] += rows
 
     def _whole(self, work: Work) -> Work:
         if self.shard is not None:
@@ -168,11 +177,14 @@ def shard_of(agent: Folds, partition: int) -> Shard | None:
 
 async def load(agent: Folds, shard: Shard | None, store: Store, slot: Slot, events: Sequence[EventRecord]) -> None:
     """Have the documents of these events in memory."""
-    if shard is None:
-        return
-    wanted = documents_of(agent.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
-    if missing := shard.missing(wanted):
-        shard.fill(missing, await store.load(slot, [shard.space + key for key in missing]))
+    if shard is not None and (keys := missing(agent, shard, events)):
+        shard.fill(keys, await store.load(slot, [shard.space + key for key in keys]))
+
+
+def missing(agent: Folds, shard: Shard, events: Sequence[EventRecord]) -> set[str]:
+    """The documents of these events that are not in memory."""
+    wanted = documents_of(agent.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message is not None])
+    return shard.missing(wanted)
 
 
 def fold(agent: Folds, shard: Shard | None, event: EventRecord, work: Work) -> None:
@@ -180,17 +192,19 @@ def fold(agent: Folds, shard: Shard | None, event: EventRecord, work: Work) -> N
     envelope, message = event.envelope, event.message
     if message is None:
         return
+    fact = fact_of(envelope, message)
     if shard is None:
-        rows = [(row.__rows__, row) for row in agent.project(fact_of(envelope, message), {})]
+        made = rows_of(agent.project(fact, {}))
     else:
-        key = envelope.aggregate_id
-        states = shard.states(key, agent.reads(message))
+        states = shard.states(fact.key, agent.reads(message))
         changed = evolved(agent.evolve, states, message)
-        dues = shard.dues(key, changed)
-        rows = [(row.__rows__, row) for row in agent.project(fact_of(envelope, message), states)]
+        dues = shard.dues(fact.key, changed)
+        made = rows_of(agent.project(fact, states))
         # nothing below this line raises
         if changed or isinstance(agent, Decider):  # a decider's own document counts all events of its key
-            shard.put(key, changed, envelope.aggregate_seq, envelope.occurred_at)
-            shard.set(dues)
-    for kind, row in rows:
-        work.rows.setdefault(kind, []).append(row)
+            shard.put(fact.key, changed, fact.seq, fact.at)
+            if dues:
+                shard.set(dues)
+    rows = work.rows
+    for kind, row in made:
+        rows[kind].append(row)

@@ -23,12 +23,13 @@ class Holds:
         """Learn from a claim whether any key waits."""
         self._any = claim.holds or bool(self._parked_here)
 
-    async def waiting(self, keys: Collection[bytes]) -> set[bytes]:
+    async def waiting(self, keys: Iterable[bytes | None]) -> set[bytes]:
         """Those of these keys that wait since an earlier batch, which may be committed while the store is asked."""
-        if not (self._any and keys):
+        asked = {key for key in keys if key is not None} if self._any else None
+        if not asked:
             return set()
-        here, lifted = self._parked_here & set(keys), set(self._lifted)
-        return await self._store.held(self._slot, keys) - lifted | here
+        here, lifted = self._parked_here & asked, set(self._lifted)
+        return await self._store.held(self._slot, asked) - lifted | here
 
     def __contains__(self, key: bytes) -> bool:
         """Whether the key waits since a record of this or a not yet committed batch."""
@@ -52,8 +53,9 @@ class Holds:
 
     def passing(self, events: Iterable[EventRecord], waiting: Collection[bytes], work: Work) -> Iterator[EventRecord]:
         """Those events whose key does not wait; the others are parked. It looks again for each, since the one before may have been parked."""
+        here = self._parked_here
         for event in events:
-            if event.record.key in waiting or event.record.key in self:
+            if (waiting or here) and ((key := event.record.key) in waiting or key in here):
                 work.parked.append(held(event.record))
             else:
                 yield event

@@ -1,7 +1,7 @@
 """What one partition's agent holds of its table in memory, and the pure step from a message to changed documents."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,8 @@ from streams.table import EPOCH, Document, Table
 LIMIT = 128 << 20  # bytes of documents a partition keeps hot, about
 _DOCUMENT = 400  # bytes that a document takes besides its data, about
 _MICROSECOND = timedelta(microseconds=1)
+_encode = msgspec.json.Encoder().encode
+_new: Callable[..., Any] = tuple.__new__  # a NamedTuple made so costs a third of a call of its class
 
 
 class UnreadDocument(CaravanError):
@@ -68,14 +70,14 @@ class Shard:
         self._documents: dict[str, Document] = {}
         self._dirty: dict[str, Document] = {}
         self._unreadable: dict[str, Exception] = {}
-        self._pinned: deque[set[str]] = deque()
+        self._pinned: deque[Collection[str]] = deque()
         self._bytes = 0
         self._limit = limit
         table.shards[partition] = self._documents
 
-    def missing(self, keys: Iterable[str]) -> set[str]:
+    def missing(self, keys: set[str]) -> set[str]:
         """Which of these documents have to be loaded."""
-        return {key for key in keys if key not in self._documents}
+        return keys.difference(self._documents)
 
     def fill(self, keys: Collection[str], stored: Mapping[str, Stored]) -> None:
         """Take loaded documents, by their keys in the store; a key that is not stored gets its initial state.
@@ -108,10 +110,15 @@ class Shard:
 
     def dues(self, key: str, changed: Mapping[str, State]) -> Timers:
         """The timers that these changes set, move or end."""
-        if self._timer is no_timer:
-            return {}
-        found = {document_key(key, sub_key): self.due(key, sub_key, state) for sub_key, state in changed.items()}
-        return {name: due for name, due in found.items() if due != self._documents[name].due}
+        found: dict[str, int | None] = {}
+        if (timer_of := self._timer) is not no_timer:
+            for sub_key, state in changed.items():
+                name = f"{key}/{sub_key}" if sub_key else key
+                timer = timer_of(key, sub_key, state)
+                due = None if timer is None else microseconds(timer.at)
+                if due != self._documents[name].due:
+                    found[name] = due
+        return found
 
     def states(self, key: str, sub_keys: Iterable[str]) -> dict[str, State]:
         """The states that a rule is given; raises UnreadableDocument."""
@@ -136,15 +143,16 @@ class Shard:
 
     def put(self, key: str, changed: Mapping[str, State], sequence: int, at: datetime) -> None:
         """Take over what `evolve` changed; the root counts the events, whether or not it changed."""
-        for sub_key, state in changed.items():
-            name = document_key(key, sub_key)
-            document = self._documents[name]
-            document.state = state
-            if sub_key:
-                document.version += 1
-                document.at = at
-            self._dirty[name] = document
         root = self._dirty[key] = self._documents[key]
+        for sub_key, state in changed.items():
+            if not sub_key:
+                root.state = state
+                continue
+            name = f"{key}/{sub_key}"
+            document = self._dirty[name] = self._documents[name]
+            document.state = state
+            document.version += 1
+            document.at = at
         root.version, root.at = sequence, at
 
     def demand_moved(self, name: str, due: int, states: Mapping[str, State]) -> None:
@@ -168,16 +176,15 @@ class Shard:
 
     def take(self) -> list[Stored]:
         """The documents changed since the last take, sorted by key, as they are to be stored."""
-        rules, encode = self.table.version, msgspec.json.encode
+        rules, space = self.table.version, self.space
+        dirty, self._dirty = self._dirty, {}
         out = []
-        for key, document in sorted(self._dirty.items()):
-            data = encode(document.state).decode()
-            out.append(
-                Stored(self.space + key, document.version, document.stored, rules, microseconds(document.at), data)
-            )
-            document.stored = document.version
-        self._pinned.append(set(self._dirty))
-        self._dirty.clear()
+        for key in sorted(dirty):
+            document = dirty[key]
+            version, data = document.version, _encode(document.state).decode()
+            out.append(_new(Stored, (space + key, version, document.stored, rules, microseconds(document.at), data)))
+            document.stored = version
+        self._pinned.append(dirty.keys())
         return out
 
     def committed(self) -> None:
@@ -224,8 +231,9 @@ def documents_of(reads: Reads, messages: Iterable[tuple[str, Any]]) -> set[str]:
 def evolved(evolve: Evolve, states: dict[str, State], event: Any) -> Mapping[str, State]:
     """Fold one event into `states`; returns what changed. Raises UnreadDocument."""
     changed = evolve(states, event)
-    if not changed.keys() <= states.keys():
-        unread = sorted(changed.keys() - states.keys())
-        raise UnreadDocument(f"{type(event).__name__} changed {unread}, which `reads` did not name.")
+    read = len(states)
     states.update(changed)
+    if len(states) != read:
+        unread = [*states][read:]
+        raise UnreadDocument(f"{type(event).__name__} changed {sorted(unread)}, which `reads` did not name.")
     return changed

@@ -3,6 +3,7 @@
 One `commit` is one transaction; it moves the position or it changes nothing.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -198,7 +199,7 @@ class Work:
     results: list[Result] = field(default_factory=list)
     settled: list[Settled] = field(default_factory=list)
     outbox: list[Outgoing] = field(default_factory=list)
-    rows: dict[Rows, list[tuple[Any, ...]]] = field(default_factory=dict)
+    rows: defaultdict[Rows, list[tuple[Any, ...]]] = field(default_factory=lambda: defaultdict(list))
     states: list[Stored] = field(default_factory=list)
     timers: dict[str, int | None] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)

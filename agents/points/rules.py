@@ -88,7 +88,7 @@ class Account(State, frozen=True, omit_defaults=True):
             if shelf.expires_at <= now and shelf.free
         )
 
-    def move(self, *, available: int = 0, held: int = 0, outgoing: int = 0, lots: Lots = ()) -> "Account":
+    def move(self, available: int, held: int, outgoing: int, lots: Lots) -> "Account":
         """The account after a movement; `lots` tell what of it expires."""
         shelves = self.shelves
         if lots:
@@ -152,7 +152,7 @@ Documents = Mapping[str, Any]
 def reads(message: Any) -> tuple[str, ...]:
     """The document that a command or event is about, if any, beside the account."""
     match message:
-        case AwardPoints() | PointsAwarded():
+        case PointsAwarded() | AwardPoints():
             return (f"award/{message.rule}/{message.source}",) if message.rule else ()
         case HoldPoints() | CaptureHold() | ReleaseHold() | PointsHeld() | PointsHoldCaptured() | PointsHoldReleased():
             return (f"hold/{message.hold_id}",)
@@ -174,7 +174,7 @@ def timer(key: str, sub_key: str, document: Any) -> Timer | None:
 def decide(state: Documents, command: Any, case: Case) -> Decision:
     """What a command leads to."""
     account: Account = state[ROOT]
-    document: Any = next((state[name] for name in reads(command)), None)
+    document: Any = next((state[name] for name in reads(command)), None) if len(state) > 1 else None
     match command:
         case AwardPoints():
             return _award(account, document, command, case)
@@ -301,8 +301,9 @@ def _end_transfer(transfer: Transfer, command: CompleteTransfer | ReturnTransfer
 
 def evolve(state: Documents, event: Any) -> Mapping[str, State]:
     """The documents that an event changes, as they are after it."""
-    account = _account(state[ROOT], event)
-    if account is state[ROOT]:
+    before = state[ROOT]
+    account = _account(before, event)
+    if account is before:
         return {}
     changed: dict[str, State] = {ROOT: account}
     for name in reads(event) if len(state) > 1 else ():
@@ -311,24 +312,25 @@ def evolve(state: Documents, event: Any) -> Mapping[str, State]:
 
 
 def _account(account: Account, event: Any) -> Account:
+    """The account after an event, which moves what is available, held and outgoing."""
     amount = event.amount
     match event:
         case PointsAwarded() | PointsTransferReceived():
-            return account.move(available=+amount, lots=event.lots)
+            return account.move(+amount, 0, 0, event.lots)
         case PointsSpent() | PointsExpired():
-            return account.move(available=-amount, lots=event.lots)
+            return account.move(-amount, 0, 0, event.lots)
         case PointsHeld():
-            return account.move(available=-amount, held=+amount, lots=event.lots)
+            return account.move(-amount, +amount, 0, event.lots)
         case PointsHoldCaptured():
-            return account.move(held=-amount, lots=event.lots)
+            return account.move(0, -amount, 0, event.lots)
         case PointsHoldReleased():
-            return account.move(available=+amount, held=-amount, lots=event.lots)
+            return account.move(+amount, -amount, 0, event.lots)
         case PointsTransferStarted():
-            return account.move(available=-amount, outgoing=+amount, lots=event.lots)
+            return account.move(-amount, 0, +amount, event.lots)
         case PointsTransferred():
-            return account.move(outgoing=-amount, lots=event.lots)
+            return account.move(0, 0, -amount, event.lots)
         case PointsTransferReturned():
-            return account.move(available=+amount, outgoing=-amount, lots=event.lots)
+            return account.move(+amount, 0, -amount, event.lots)
     return account
 
 

@@ -132,8 +132,8 @@ BUGS: dict[str, Change] = {
     "a voucher is redeemed twice": rule("promotions", 'if voucher.status == "redeemed":', "if False:"),
     "points expire and stay": rule(
         "points",
-        "case PointsSpent() | PointsExpired():\n            return account.move(available=-amount",
-        "case PointsSpent() | PointsExpired():\n            return account.move(available=-amount * isinstance(event, PointsSpent)",
+        "case PointsSpent() | PointsExpired():\n            return account.move(-amount",
+        "case PointsSpent() | PointsExpired():\n            return account.move(-amount * isinstance(event, PointsSpent)",
     ),
 }
 

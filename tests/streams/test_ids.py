@@ -5,7 +5,7 @@ from uuid import RFC_4122, UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.ids import derived, milliseconds, uuid7
+from streams.ids import derived, derived_text, milliseconds, uuid7
 
 times = st.integers(0, (1 << 48) - 1)
 words = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
@@ -24,6 +24,7 @@ def test_a_derived_id_is_of_its_causes_time_and_the_same_again(at: int, name: st
     made = derived(cause, name, kind, key, n)
     assert (made.version, made.variant, milliseconds(made)) == (8, RFC_4122, at)
     assert made == derived(cause, name, kind, key, n)
+    assert str(made) == derived_text(cause, str(cause), name, kind, key, n)
 
 
 def test_each_part_makes_another_id() -> None:
