@@ -7,8 +7,8 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
 from api.answer import given
-from api.cycle import BODY
 from api.errors import Problem
+from api.frame import BODY
 
 MAX_BODY = 256 * 1024  # bytes
 PATIENCE_S = 10.0  # for a body to arrive

@@ -13,6 +13,7 @@ LEFT = "the client has left"  # what a server says to a request that it cancels,
 DROP = (
     "caravan.drop"  # an extension: called with last words and a reason, it ends an answer whose client does not take it
 )
+BODY = "caravan.body"  # an extension: called, it gives the request's body if all of it has come, else None
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _DEFAULTS = [
     (b"cache-control", b"no-store"),

@@ -18,9 +18,8 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.cycle import BODY, Cycle
 from api.errors import MEDIA_TYPE, PROBLEMS, RETRY
-from api.frame import DROP, LEFT
+from api.frame import BODY, DROP, LEFT
 from api.load import Kind, Load, kind_of
 
 LOOK_S = 1.0  # between two looks at all connections
@@ -275,7 +274,6 @@ class Guarded(HttpToolsProtocol):
         if load.full(kind):
             load.refused += 1
             app = overloaded
-        cycle.__class__ = Cycle  # uvicorn has no setting for it
         cycle.scope["extensions"] = {DROP: self.end_answer, BODY: self.arrived}  # type: ignore[dict-item]  # ours
         load.at_work[kind] += 1
         task = self.loop.create_task(cycle.run_asgi(app))
@@ -288,7 +286,7 @@ class Guarded(HttpToolsProtocol):
         self.guard.load.at_work[kind] -= 1
 
     def arrived(self) -> bytes | None:
-        """The body of the running request, if all of it has come. Not of its cycle, which would then hold itself."""
+        """The body of the running request, if all of it has come. Given by us and not by its cycle, which would then hold itself."""
         running = self._running
         return None if running is None or running.more_body else bytes(running.body)
 

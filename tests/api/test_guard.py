@@ -152,6 +152,17 @@ async def test_requests_are_answered_one_after_another(served: Served) -> None:
             assert (await peer.answer()).endswith(b"hello")
 
 
+async def test_a_connection_that_is_kept_for_nothing_ends(patient: Served) -> None:
+    """Some time after its last answer."""
+    async with patient.peer() as peer:
+        peer.send(GET)
+        await peer.answer()
+        (connection,) = patient.guard.there
+        connection.timeout_keep_alive = 0
+        assert await peer.rest() == b""
+    assert not patient.guard.cut
+
+
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n", b"\r\n", GET[:-2] + b"A: b\r\n"])
 async def test_a_head_that_does_not_come_is_not_waited_for(served: Served, sent: bytes) -> None:
     """Nor is a second one. Whoever sent a part of it is told."""
