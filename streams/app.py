@@ -21,6 +21,7 @@ from streams.kafka import KafkaUrl
 from streams.loop import Partition
 from streams.settings import Settings
 from streams.store import Slot
+from streams.waiting import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -90,15 +91,19 @@ class App(faust.App):
             channel = self.topic(
                 self._namespace + topic, value_serializer="raw", key_type=None, value_type=None, acks=False
             )
-            self.agent(channel, name=f"{self.conf.id}-{topic}")(self._deliver)
+            self.agent(channel, name=f"{self.conf.id}-{topic}")(self._listen)
         self._agents[topic].append((agent, open_partition))
 
-    async def _deliver(self, stream: Any) -> None:
-        async for event in stream.events():
-            delivery, tp = event.value, event.message.tp
-            for agent, _ in self._agents[tp.topic.removeprefix(self._namespace)]:
-                if (tp, agent) in self._working:
-                    self._working[tp, agent][0].offer(delivery)
+    async def _listen(self, stream: Any) -> None:
+        """An agent in Faust's eyes: it makes the group read the topic, and what is read comes by `deliver`."""
+        async for _ in stream:
+            raise AssertionError("The consumer gives Faust no messages.")
+
+    def deliver(self, tp: TP, delivery: Delivery) -> None:
+        """Records have come, which are of everyone who reads their topic."""
+        for agent, _ in self._agents[tp.topic.removeprefix(self._namespace)]:
+            if (tp, agent) in self._working:
+                self._working[tp, agent][0].offer(delivery)
 
     # -- assignment
 

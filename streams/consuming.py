@@ -5,14 +5,14 @@ With `streams.app` the only module that imports faust.
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol, cast
 
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
-from faust.types.tuples import TP, ConsumerMessage
+from faust.types.tuples import TP
 
 from streams.assignor import Sharing
 from streams.fetching import keep_packed
@@ -28,10 +28,11 @@ IDLE_S = 1.0  # longest wait for records before Faust looks around
 class Owner(Protocol):
     """The app, as its consumer needs it."""
 
-    consumer_generation_id: int
-
     def assigned(self, tps: set[TP]) -> None:
         """The group gave us these partitions, and no others."""
+
+    def deliver(self, tp: TP, delivery: Delivery) -> None:
+        """Records have come."""
 
     async def wait_active(self, seconds: float) -> None:
         """Wait until some partition is resumed."""
@@ -71,7 +72,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> Any:
         """All that has come of every partition, so that all of them move on."""
         found = await super()._fetch_records(consumer, active_partitions, timeout)
-        return {tp: Delivery(fetched, fetched.end - 1, self.generations[TP(*tp)]) for tp, (fetched,) in found.items()}
+        return {
+            tp: Delivery(fetched, fetched.end - 1, self.generations[TP(*tp)], fetched.size)
+            for tp, (fetched,) in found.items()
+        }
 
     async def holds(self, tp: TP) -> bool | None:
         """Whether the group's coordinator knows us in the generation in which we were given this partition, asked now."""
@@ -112,7 +116,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Hands over one message per partition, which holds all records that were fetched."""
+    """Hands over all records of a partition that were fetched as one."""
 
     app: Owner  # type: ignore[assignment]  # Faust's word for it knows nothing of what we added
 
@@ -131,19 +135,17 @@ class Consumer(driver.Consumer):
         self.app.assigned(assigned)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Fetch; what a stopping flow throws away is read again, since every rebalance ends in claims and seeks."""
-        records, active = await self._wait_next_records(IDLE_S)
-        if not records or self.should_stop or not self.flow_active:
-            return
-        for tp, delivery in records.items():
-            self._read_offset.pop(tp, None)  # Faust would drop what it has read, and a seek goes back to just that
-            if active is None or tp in active:
-                yield tp, self._to_message(TP(*tp), delivery)
+        """Fetch and deliver; what a stopping flow throws away is read again, since every rebalance ends in claims and seeks.
 
-    def _to_message(self, tp: TP, delivery: Any) -> ConsumerMessage:
-        message = ConsumerMessage(tp.topic, tp.partition, delivery.last, 0.0, 0, [], None, delivery, None, 0, 0, tp)
-        message.generation_id = self.app.consumer_generation_id  # Faust drops what another generation fetched
-        return message
+        Faust is given no messages: its way from here to an agent costs more than the rules of a small batch.
+        """
+        records, _ = await self._wait_next_records(IDLE_S)
+        if records and not self.should_stop and self.flow_active:
+            for tp, delivery in records.items():
+                self.app.deliver(TP(*tp), delivery)
+        nothing: Sequence[tuple[TP, Any]] = ()
+        for message in nothing:
+            yield message
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
         if self.flow_active and not self._get_active_partitions():

@@ -22,7 +22,6 @@ from streams.waiting import Delivery, Waiting
 
 log = logging.getLogger(__name__)
 
-QUEUE = 2  # deliveries that wait per partition before its delivery is paused
 PARTS = 16  # of a batch that the store refuses, each of which is tried, and divided again if it is refused
 CAREFUL = 64  # batches after a duplicate for which ids are looked up first
 PATIENCE_S = (0.05, 5.0)  # first and longest pause between tries
@@ -83,7 +82,7 @@ class Partition:
         if not self.claimed.is_set():
             return  # the claim ends with a seek, which delivers them again
         self._queue.put(delivery)
-        if len(self._queue) >= QUEUE:
+        if self._queue.full:
             self._feed.pause(self.slot)
         self._wake.set()
 
@@ -297,9 +296,9 @@ class Partition:
             if await self._due():
                 return ()
             if self._queue:
-                waited = len(self._queue)
+                was_full = self._queue.full
                 records, generation = self._queue.take()
-                if waited >= QUEUE > len(self._queue):
+                if was_full and not self._queue.full:
                     self._feed.resume(self.slot)
                 if records and (records := await self._continue(records, generation)):
                     return records

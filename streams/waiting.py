@@ -8,6 +8,10 @@ from typing import Any
 
 RECORDS = 25_000  # that a batch has before no more of what waits is put to it
 BYTES = 16 << 20  # likewise
+DELIVERIES, PACKED = (
+    2,
+    64 << 10,
+)  # that wait, and their bytes as they came, when no more are wanted: few records wait for nobody
 
 Part = tuple[Sequence[Any], int]
 """Records that follow on each other, at least one, and their bytes."""
@@ -15,11 +19,15 @@ Part = tuple[Sequence[Any], int]
 
 @dataclass(frozen=True)
 class Delivery:
-    """Records as the transport hands them over: `parts` unpacks them, `last` is their last offset; `generation` counts the seeks of their partition."""
+    """Records as the transport hands them over: `parts` unpacks them, `last` is their last offset; `generation` counts the seeks of their partition.
+
+    `size` are their bytes as they came, where somebody knows them; else they are many.
+    """
 
     parts: Iterable[Part]
     last: int
     generation: int
+    size: int = PACKED
 
     @classmethod
     def of(cls, records: Sequence[Any], generation: int) -> "Delivery":
@@ -31,6 +39,7 @@ class Delivery:
 class _Opened:
     parts: Iterator[Part]
     generation: int
+    size: int
 
 
 class Waiting:
@@ -44,9 +53,14 @@ class Waiting:
         """How many deliveries have records that were not taken."""
         return len(self._deliveries)
 
+    @property
+    def full(self) -> bool:
+        """Whether enough waits for a good batch after the one that is taken next."""
+        return len(self) >= DELIVERIES and sum(delivery.size for delivery in self._deliveries) >= PACKED
+
     def put(self, delivery: Delivery) -> None:
         """One more."""
-        self._deliveries.append(_Opened(iter(delivery.parts), delivery.generation))
+        self._deliveries.append(_Opened(iter(delivery.parts), delivery.generation, delivery.size))
 
     def clear(self) -> None:
         """Throw them away."""

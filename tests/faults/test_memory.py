@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from streams.consuming import MAX_BYTES
-from streams.loop import QUEUE
 from streams.partitioner import partition_of
 from streams.settings import Settings
+from streams.waiting import DELIVERIES
 from tests.faults.ground import Ground, Worker
 from tests.faults.infrastructure import Own
 from tests.faults.load import USERS, orders
@@ -24,7 +24,7 @@ HEAP = 30_000  # commands a partition, so 300 MB of them if all were taken into 
 BATCH = 1_000  # records of a batch, so that a heap is many of them
 RECORD = 2_500  # bytes that a command of about 600 takes in the process with all that hangs on it
 # A partition has at most a batch that commits, one that is prepared and a part beside it; its queue, packed, and a fetch that the client holds.
-BOUND = len(PARTITIONS) * (3 * BATCH * RECORD + (QUEUE + 1) * MAX_BYTES)
+BOUND = len(PARTITIONS) * (3 * BATCH * RECORD + (DELIVERIES + 1) * MAX_BYTES)
 
 
 class Memory:

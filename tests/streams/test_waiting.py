@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import waiting
-from streams.waiting import BYTES, RECORDS, Delivery, Waiting
+from streams.waiting import BYTES, PACKED, RECORDS, Delivery, Waiting
 
 
 class Numbered(NamedTuple):
@@ -59,6 +59,20 @@ def test_a_batch_is_bounded_in_records_and_in_bytes_and_has_one_part_at_least(
     assert offsets(deep.take()) == [*range(parts * count)]
     assert len(deep) == 1
     assert offsets(deep.take())[0] == parts * count
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "full"), [(3, PACKED // 4, False), (4, PACKED // 4, True), (1, PACKED, False)]
+)
+def test_few_records_wait_for_nobody_however_many_deliveries_they_are(count: int, size: int, full: bool) -> None:
+    found = put(*(Delivery([(records(n), 1)], n, 1, size) for n in range(count)))
+    assert found.full == full
+    found.take()
+    assert not found.full
+
+
+def test_what_nobody_measured_is_much() -> None:
+    assert put(Delivery.of(records(0), 1), Delivery.of(records(1), 1)).full
 
 
 def test_nothing_is_unpacked_that_is_not_taken() -> None:
