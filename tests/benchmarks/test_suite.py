@@ -210,7 +210,7 @@ async def test_every_python_system_does_its_work() -> None:
         "-m",
         "benchmarks",
         "--works",
-        "projection,decider",
+        "projection,subscribe,decider",
         "--loads",
         "uniform",
         "--systems",
