@@ -1,27 +1,32 @@
 """One batch as one transaction: COPY what is new, upsert what changed, then the fence, then COMMIT."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import asyncpg
 
+from sinks.postgres.changes import FEW, Change, apply, insert, put
 from sinks.postgres.effects import put_calls
 from sinks.postgres.faults import DRIVER
 from sinks.postgres.moves import message
 from sinks.postgres.names import literal, quoted, storable
 from sinks.postgres.requests import TAKEN_ON, act, headers_json, unpark
 from streams.sink import Rows
-from streams.store import Lost, Parked, Slot, Stored, Unavailable, Work
+from streams.store import Lost, Parked, Slot, Unavailable, Work
 
 TRANSACTION_S = 30  # longer than any batch takes; a session that is stuck is ended by Postgres
-FEW = 64  # rows up to which an INSERT is cheaper than a COPY
 SWEEP = 5_000  # sent events after which the outbox is cleared in passing
-_OFFSETS = "agent = $1 AND topic = $2 AND partition = $3"
 _RESULT = ("command_id", "status", "code", "details", "events", "hash", "actor", "partition", "offset")
 _OUTBOX = ("partition", "number", "key", "value", "more", "traceparent")
 _STATE = ("key", "version", "replaces", "rules", "at", "data")
 _TIMER = ("key", "partition", "due")
-_MOVED = "ON CONFLICT (key) DO UPDATE SET due = excluded.due, partition = excluded.partition"
+_SETTLE = """
+UPDATE {results} r SET status = n.status, code = n.code, details = n.details
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS status, unnest($3::text[]) AS code, unnest($4::json[]) AS details) AS n
+WHERE r.command_id = n.id AND r.status = 'pending'"""
+_FENCE = """
+UPDATE {offsets} SET next = $6, number = $7, relayed = greatest(relayed, $8), duplicates = duplicates + $9, last_id = $10, partitions = $11,
+    moved_at = now() WHERE agent = $1 AND topic = $2 AND partition = $3 AND epoch = $4 AND next = $5"""
 _PARKED = (
     "agent", "topic", "partition", "offset", "key", "value", "headers", "cause", "error", "command_id", "actor", "holds",
     "timestamp", "before", "attempts",
@@ -52,8 +57,7 @@ class Writer:
         """Do it; raises Lost when the fence, a document's version or the COMMIT's answer says that others were here."""
         try:
             await self._begin(connection, slot, epoch)
-            await self._write(connection, slot, work)
-            await self._fence(connection, slot, epoch, work)
+            await self._write(connection, slot, epoch, work)
         except BaseException:
             if not connection.is_closed():
                 await _rollback(connection)
@@ -93,20 +97,25 @@ class Writer:
         if locked != "SELECT 1":
             raise Lost("Another owner holds this partition.")
 
-    async def _write(self, connection: Any, slot: Slot, work: Work) -> None:
-        await self._copy(connection, "results", _RESULT, work.results)
-        await self._copy(connection, "outbox", _OUTBOX, work.outbox)
-        for rows, values in work.rows.items():
-            if rows.key:
-                await self._upsert(connection, rows, values)
-            else:
-                await self._copy(connection, rows.name, rows.columns, values)
-        await self._put_states(connection, work.states)
-        await self._put_timers(connection, slot, work)
-        await self._settle(connection, work)
+    async def _write(self, connection: Any, slot: Slot, epoch: int, work: Work) -> None:
+        """What came too much for one statement is copied first; the rest follows in one where it is little, the fence last."""
         if work.calls:
             await put_calls(connection, self._schema, slot, work.calls)
-        await self._park(connection, slot, work)
+        if work.unparked:
+            await unpark(connection, quoted(self._schema), slot, work.unparked)
+        if work.acted and not await act(connection, quoted(self._schema), work.acted):
+            raise Lost("A request was acted on by another owner.")
+        appended: list[tuple[str, Sequence[str], Sequence[Any]]] = [
+            ("results", _RESULT, work.results),
+            ("outbox", _OUTBOX, work.outbox),
+        ]
+        appended += [(rows.name, rows.columns, values) for rows, values in work.rows.items() if not rows.key]
+        for table, columns, values in appended:
+            if len(values) > FEW:
+                await connection.copy_records_to_table(table, records=values, columns=columns, schema_name=self._schema)
+        changes = [self._new(table, columns, values) for table, columns, values in appended if 0 < len(values) <= FEW]
+        changes += self._put(slot, work)
+        await apply(connection, [*changes, self._fence(slot, epoch, work)])
         if work.relayed - self._swept.get(slot, 0) >= SWEEP:
             await connection.execute(
                 f"DELETE FROM {quoted(self._schema)}.outbox WHERE partition = $1 AND number <= $2",
@@ -115,93 +124,68 @@ class Writer:
             )
             self._swept[slot] = work.relayed
 
-    async def _park(self, connection: Any, slot: Slot, work: Work) -> None:
-        schema = quoted(self._schema)
+    def _put(self, slot: Slot, work: Work) -> Iterator[Change]:
+        """What changes rows that may be there."""
+        for rows, values in work.rows.items():
+            if rows.key:
+                yield self._upsert(rows, values)
+        if states := work.states:
+            sql = self._sql("state", lambda: self._merge("state", _STATE, 1, " AND r.version = n.replaces"))
+            yield Change("state", sql, _columns(states), len(states), "A document was changed by another owner.")
+        if ended := [key for key, due in work.timers.items() if due is None]:
+            sql = f"DELETE FROM {self._table('timers')} WHERE key = ANY($1::text[])"
+            yield Change("timers", sql, [ended], len(ended))
+        if timers := [(key, slot.partition, due) for key, due in sorted(work.timers.items()) if due is not None]:
+            sql = self._sql("timers", lambda: self._merge("timers", _TIMER, 1))
+            yield Change("timers", sql, _columns(timers), len(timers))
+        if work.settled:
+            sql = _SETTLE.format(results=self._table("results"))
+            yield Change("results", sql, _columns(work.settled), len(work.settled))
         if work.parked:
-            statement = self._statement("parked", lambda: self._insert("parked", _PARKED, alias="p") + TAKEN_ON)
-            await connection.execute(statement, *_columns([_parked(slot, p) for p in work.parked]))
-        if work.unparked:
-            await unpark(connection, schema, slot, work.unparked)
-        if work.acted and not await act(connection, schema, work.acted):
-            raise Lost("A request was acted on by another owner.")
+            sql = self._sql("parked", lambda: self._insert("parked", _PARKED, alias="p") + TAKEN_ON)
+            yield Change("parked", sql, _columns([_parked(slot, p) for p in work.parked]), len(work.parked))
 
-    async def _fence(self, connection: Any, slot: Slot, epoch: int, work: Work) -> None:
-        moved = await connection.execute(
-            f"UPDATE {quoted(self._schema)}.offsets SET next = $6, number = $7, relayed = greatest(relayed, $8), "
-            f"duplicates = duplicates + $9, last_id = $10, partitions = $11, moved_at = now() "
-            f"WHERE {_OFFSETS} AND epoch = $4 AND next = $5",
+    def _fence(self, slot: Slot, epoch: int, work: Work) -> Change:
+        values = (
             *slot[1:], epoch, work.expected, work.next, work.number, work.relayed, work.duplicates, work.last_id,
             work.partitions,
         )  # fmt: skip
-        if moved != "UPDATE 1":
-            raise Lost("The position was moved by another owner.")
+        sql = _FENCE.format(offsets=self._table("offsets"))
+        return Change("offsets", sql, values, 1, "The position was moved by another owner.")
 
-    async def _copy(self, connection: Any, table: str, columns: Sequence[str], values: Sequence[Any]) -> None:
-        """COPY, or for a few rows an INSERT, which takes one round trip less."""
-        if len(values) > FEW:
-            await connection.copy_records_to_table(table, records=values, columns=columns, schema_name=self._schema)
-        elif values:
-            statement = self._statement(f"{table} insert", lambda: self._insert(table, columns))
-            await connection.execute(statement, *_columns(values))
+    def _new(self, table: str, columns: Sequence[str], values: Sequence[tuple[Any, ...]]) -> Change:
+        sql = self._sql(f"{table} insert", lambda: self._insert(table, columns))
+        return Change(table, sql, _columns(values), len(values))
 
-    async def _upsert(self, connection: Any, rows: Rows, values: Sequence[tuple[Any, ...]]) -> None:
+    def _upsert(self, rows: Rows, values: Sequence[tuple[Any, ...]]) -> Change:
         """The last row of a key stands; sorted by key, so that nobody waits for each other in a circle."""
         width = len(rows.key)
-        last = {value[:width]: value for value in values}
+        last = {value[0]: value for value in values} if width == 1 else {value[:width]: value for value in values}
         keyed = [last[key] for key in sorted(last)]
+        sql = self._sql(rows.name, lambda: self._merge(rows.name, rows.columns, width))
+        return Change(rows.name, sql, _columns(keyed), len(keyed))
 
-        def sql() -> str:
-            rest = rows.columns[width:]
-            change = ", ".join(f"{quoted(c)} = excluded.{quoted(c)}" for c in rest)
-            action = f"DO UPDATE SET {change}" if rest else "DO NOTHING"
-            return f"{self._insert(rows.name, rows.columns)} ON CONFLICT ({_list(rows.key)}) {action}"
-
-        await connection.execute(self._statement(rows.name, sql), *_columns(keyed))
-
-    async def _put_states(self, connection: Any, states: Sequence[Stored]) -> None:
-        if not states:
-            return
-
-        def sql() -> str:
-            change = ", ".join(f"{quoted(c)} = excluded.{quoted(c)}" for c in _STATE[1:])
-            guard = "WHERE s.version = excluded.replaces"
-            return f"{self._insert('state', _STATE, alias='s')} ON CONFLICT (key) DO UPDATE SET {change} {guard}"
-
-        done = await connection.execute(self._statement("state", sql), *_columns(states))
-        if done != f"INSERT 0 {len(states)}":
-            raise Lost("A document was changed by another owner.")
-
-    async def _put_timers(self, connection: Any, slot: Slot, work: Work) -> None:
-        if ended := [key for key, due in work.timers.items() if due is None]:
-            await connection.execute(f"DELETE FROM {quoted(self._schema)}.timers WHERE key = ANY($1)", ended)
-        if timers := [(key, slot.partition, due) for key, due in sorted(work.timers.items()) if due is not None]:
-            statement = self._statement("timers", lambda: f"{self._insert('timers', _TIMER)} {_MOVED}")
-            await connection.execute(statement, *_columns(timers))
-
-    async def _settle(self, connection: Any, work: Work) -> None:
-        if work.settled:
-            await connection.execute(
-                f"UPDATE {quoted(self._schema)}.results r SET status = n.status, code = n.code, details = n.details "
-                "FROM unnest($1::uuid[], $2::text[], $3::text[], $4::json[]) AS n (id, status, code, details) "
-                "WHERE r.command_id = n.id AND r.status = 'pending'",
-                *_columns(work.settled),
-            )
-
-    def _statement(self, name: str, make: Callable[[], str]) -> str:
+    def _sql(self, name: str, make: Callable[[], str]) -> str:
         if name not in self._statements:
             self._statements[name] = make()
         return self._statements[name]
 
     def _insert(self, table: str, columns: Sequence[str], alias: str = "") -> str:
-        """INSERT of many rows, given as one array a column."""
-        types = [self._types.get((table, column)) for column in columns]
-        if None in types:
-            raise Unavailable(
-                f"{table} has no column {columns[types.index(None)]}; migrate, then start the worker again."
-            )
-        arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, 1))
-        into = f"{quoted(self._schema)}.{quoted(table)}" + (f" AS {alias}" if alias else "")
-        return f"INSERT INTO {into} ({_list(columns)}) SELECT * FROM unnest({arrays})"
+        into = self._table(table) + (f" AS {alias}" if alias else "")
+        return insert(into, columns, self._kinds(table, columns))
+
+    def _merge(self, table: str, columns: Sequence[str], key: int, guard: str = "") -> str:
+        return put(self._table(table), columns, self._kinds(table, columns), key, guard)
+
+    def _kinds(self, table: str, columns: Sequence[str]) -> list[str]:
+        """The columns' SQL types; raises Unavailable."""
+        for column in columns:
+            if (table, column) not in self._types:
+                raise Unavailable(f"{table} has no column {column}; migrate, then start the worker again.")
+        return [self._types[table, column] for column in columns]
+
+    def _table(self, table: str) -> str:
+        return f"{quoted(self._schema)}.{quoted(table)}"
 
 
 def _keys(work: Work) -> set[str]:
@@ -214,10 +198,6 @@ async def _rollback(connection: Any) -> None:
         await connection.execute("ROLLBACK")
     except DRIVER:
         connection.terminate()
-
-
-def _list(columns: Sequence[str]) -> str:
-    return ", ".join(map(quoted, columns))
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

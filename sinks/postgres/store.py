@@ -7,6 +7,7 @@ that a batch which loads documents while another one commits cannot wait for its
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,13 @@ from streams.store import Call, Claim, Outgoing, Parked, Queue, Request, Slot, S
 WRITERS, READERS = 8, 6  # connections a process
 WAIT_S = 1.0  # how long a claimer waits for the row before it ends whoever holds it
 STATEMENT_S = 30.0
+BY_INDEX = {  # a plan that is kept while tables grow from nothing to millions of rows must be the one for many
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 
 class PostgresStore:
@@ -52,9 +60,10 @@ class PostgresStore:
                     max_size=size,
                     command_timeout=STATEMENT_S,
                     reset=_nothing,
-                    server_settings=self._server,
+                    server_settings=self._server | settings,
+                    init=_moments,
                 )
-                for size in (WRITERS, READERS)
+                for size, settings in ((WRITERS, BY_INDEX), (READERS, {}))
             ]
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise CaravanError(f"Postgres cannot be reached: {error}. Look at CARAVAN_POSTGRES.") from error
@@ -262,9 +271,27 @@ class PostgresStore:
             await connection.execute("SELECT pg_terminate_backend(b) FROM unnest(pg_blocking_pids($1)) b", pid)
 
 
+ZERO = datetime(2000, 1, 1, tzinfo=UTC)  # of Postgres
+MICROSECOND = timedelta(microseconds=1)
 _WAITS = """
 SELECT EXISTS (SELECT FROM {schema}.parked WHERE agent = $1 AND topic = $2 AND partition = $3 AND holds),
     EXISTS (SELECT FROM {schema}.requests WHERE agent = $1 AND topic = $2 AND partition = $3 AND status = 'waiting')"""
+
+
+async def _moments(connection: Any) -> None:
+    """Times by arithmetic: the driver's own way takes twice as long, and was half of what a ledger's row costs here."""
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=_since,
+        decoder=lambda told: ZERO + told[0] * MICROSECOND,
+    )
+
+
+def _since(moment: datetime) -> tuple[int]:
+    passed = moment - ZERO
+    return ((passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds,)
 
 
 async def _nothing(connection: Any) -> None:
