@@ -21,6 +21,7 @@ import msgspec
 DRAIN_S = 15.0  # for the answers that are still under way at the end
 READ = 65536  # bytes
 SPARE = 64  # open files that are no connections
+_UNKNOWN = b'"outcome_unknown"'
 _END, _LENGTH = b"\r\n\r\n", b"content-length: "
 
 
@@ -52,6 +53,7 @@ class Kind:
     counted: int = 0  # good and after the warm-up
     statuses: dict[str, int] = field(default_factory=dict)  # after the warm-up
     wrong: int = 0  # the right status and another body
+    unknown: int = 0  # all of those that may have been taken: told so, cut, or not answered
     latencies: list[float] = field(default_factory=list)
 
 
@@ -115,6 +117,9 @@ class Generator:
         last = time.perf_counter() + DRAIN_S
         while self._busy and time.perf_counter() < last:
             self._hear(0.1)
+        for key in self._selector.get_map().values():
+            if (ask := key.data.ask) is not None:
+                ask[1].unknown += 1
         for kind in self.kinds.values():
             kind.latencies.sort()
         return Report(seconds, worked / seconds, self._sent, unsent + self._busy, self.kinds)
@@ -177,6 +182,8 @@ class Generator:
         good = data.startswith(status, 9) and data.startswith(begins, body)
         if good:
             kind.good += 1
+        elif _UNKNOWN in data:
+            kind.unknown += 1
         if self._from <= line.begun < self._until:
             _count(kind, data[9:12].decode())
             if good:
@@ -193,6 +200,7 @@ class Generator:
         """The other side ended the connection; with a request under way that is an error."""
         if line.ask is not None:
             self._busy -= 1
+            line.ask[1].unknown += 1
             if self._from <= line.begun < self._until:
                 _count(line.ask[1], "cut")
         else:
