@@ -104,9 +104,12 @@ class Stand:
         db = await asyncpg.connect(place.dsn)
         try:
             schema = f'"{place.namespace}points"'
-            rows = await db.fetchval(f"SELECT count(*) FROM {schema}.results")
-            points = await db.fetchval(f"SELECT coalesce(sum(available), 0)::bigint FROM {schema}.balance")
-            return cls(rows, points)
+            # one statement, so one snapshot
+            row = await db.fetchrow(
+                f"""SELECT (SELECT count(*) FROM {schema}.results),
+                (SELECT coalesce(sum(available), 0)::bigint FROM {schema}.balance) AS points"""
+            )
+            return cls(*row)
         finally:
             await db.close()
 
