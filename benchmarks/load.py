@@ -105,11 +105,11 @@ class Stand:
         try:
             schema = f'"{place.namespace}points"'
             # one statement, so one snapshot
-            row = await db.fetchrow(
+            (row,) = await db.fetch(
                 f"""SELECT (SELECT count(*) FROM {schema}.results),
                 (SELECT coalesce(sum(available), 0)::bigint FROM {schema}.balance) AS points"""
             )
-            return cls(*row)
+            return cls(*row.values())
         finally:
             await db.close()
 
