@@ -1,6 +1,7 @@
 """Fetches that stay packed give what the client gives: the same records, the same place to go on from, the same damage told."""
 
 import asyncio
+import gc
 import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -91,6 +92,19 @@ def test_the_records_are_those_that_the_client_gives(packets: list[Packet], into
     assert [shown(record) for record in found.records()] == [shown(record) for record in records]
     assert [shown(record) for record in found.records()] == [shown(record) for record in records], "once more"
     assert found.end == end
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_collector_is_left_as_it_was(collects: bool) -> None:
+    damaged = bytearray(laid([Packet([(1, b"k", b"v", [])])]))
+    damaged[-1] ^= 1
+    (gc.enable if collects else gc.disable)()
+    try:
+        with pytest.raises(CorruptRecordException):
+            Fetched(bytes(damaged), 5, check=True).records()
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
 
 
 def test_a_batch_larger_than_the_room_for_it_is_unpacked_too(monkeypatch: pytest.MonkeyPatch) -> None:
