@@ -21,13 +21,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict, Unpack, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import to_json
 
+from streams.codec import Parse, Payload, parser
 from streams.envelope import Actor
 from streams.errors import CaravanError, ContractError
 from streams.personal import FROM_TOPIC, blind_fields, personal_fields
@@ -129,7 +129,7 @@ class Message(BaseModel):
     wire_name: ClassVar[str]
     version: ClassVar[int]
     upcasts: ClassVar[Mapping[int, Upcast]]
-    _parse: ClassVar[Callable[[bytes], Any]]
+    _parse: ClassVar[Parse]
 
     def __init_subclass__(cls, **declaration: Any) -> None:
         """Let class arguments through; `__pydantic_init_subclass__` reads them once the fields are known."""
@@ -144,8 +144,8 @@ class Message(BaseModel):
         cls.wire_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         cls.version, cls.upcasts = version, dict(upcasts)
         _demand_chain(cls.__name__, version, upcasts)
-        context = FROM_TOPIC if personal_fields(cls) else None  # handing one over costs as much as a field
-        cls._parse = partial(cls.__pydantic_validator__.validate_json, extra="allow", context=context)
+        context = FROM_TOPIC if personal_fields(cls) else None
+        cls._parse = parser(cls, context)
         if cls.key_field not in cls.model_fields:
             raise ContractError(f"{cls.__name__}: its key {cls.key_field!r} is not one of its fields.")
         blind_fields(cls)
@@ -157,13 +157,13 @@ class Message(BaseModel):
         return key if type(key) is str else str(key)
 
     @classmethod
-    def from_topic(cls, payload: bytes) -> Self:
+    def from_topic(cls, payload: Payload) -> Self:
         """Parse a payload of the current version read from a topic; unknown fields are kept. Raises `pydantic.ValidationError`."""
         message: Self = cls._parse(payload)
         return message
 
     @classmethod
-    def read(cls, version: int, payload: bytes) -> Self:
+    def read(cls, version: int, payload: Payload) -> Self:
         """Parse a payload of any version that there was; unknown fields are kept.
 
         Raises UnknownVersion for one that this code does not know, UpcastFailed, and `pydantic.ValidationError`.
@@ -172,14 +172,19 @@ class Message(BaseModel):
         return message
 
     @classmethod
-    def upcast(cls, version: int, payload: bytes) -> bytes:
+    def reader(cls) -> tuple[int, Parse, str]:
+        """For whoever reads many: the current version, what parses a payload of it, and the name of the key's field."""
+        return cls.version, cls._parse, cls.key_field
+
+    @classmethod
+    def upcast(cls, version: int, payload: Payload) -> bytes:
         """A payload of an older version as one of the current version; raises UnknownVersion and UpcastFailed."""
         if not 1 <= version <= cls.version:
             raise UnknownVersion(
                 f"{cls.wire_name} version {version} is unknown to this code, which reads {_upto(cls.version)}."
             )
         try:
-            told = json.loads(payload)
+            told = json.loads(bytes(payload))
             for step in range(version, cls.version):
                 told = dict(cls.upcasts[step](told))
             return json.dumps(told).encode()

@@ -30,18 +30,20 @@ async def last_event(
 
 async def unseen(reader: EventReader, records: Sequence[Any], work: Work) -> list[EventRecord]:
     """The events of a batch that are new; `work` takes the rest, and the last number."""
-    events = []
-    for n, record in enumerate(records):
-        if n % BREATH == 0:
-            await breathe()
-        try:
-            event = reader.read(record)
-        except Unfit as unfit:
-            work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
-            continue
-        if event.envelope.number > work.number:
-            work.number = event.envelope.number
-            events.append(event)
-        else:
-            work.duplicates += 1
+    events, number, read = [], work.number, reader.read
+    for start in range(0, len(records), BREATH):
+        await breathe()
+        for record in records[start : start + BREATH]:
+            try:
+                event = read(record)
+            except Unfit as unfit:
+                work.parked.append(parked(record, unfit.cause, str(unfit), holds=False))
+                continue
+            told = event.envelope.number
+            if told > number:
+                number = told
+                events.append(event)
+            else:
+                work.duplicates += 1
+    work.number = number
     return events

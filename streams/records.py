@@ -1,20 +1,22 @@
 """From a record to a message: signature, envelope, contract, key. What fails is parked with its cause."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
 from streams.clock import Clock
-from streams.contract import Command, Event, Topic, UnknownVersion, UpcastFailed
+from streams.codec import Parse
+from streams.contract import Command, Event, Message, Topic, UnknownVersion, UpcastFailed
 from streams.envelope import CommandEnvelope, EventEnvelope, Signer, decode_command, decode_event
 from streams.errors import CaravanError
 from streams.ids import milliseconds
 from streams.partitioner import partition_of
 
 MAX_AGE = timedelta(hours=24)  # between the making of a command's id and the broker's time of its record
+HERE = 1 << 14  # keys that a reader remembers
 MAX_KEY = 1024  # bytes; Postgres indexes no more than 2.7 kB
 CORE_EVENTS = frozenset({"command_accepted", "command_rejected"})
 """What the core itself tells of a command that left no event of its domain."""
@@ -29,7 +31,7 @@ class Unfit(CaravanError):
         self.cause = cause
 
 
-class CommandRecord(NamedTuple):
+class CommandRecord(msgspec.Struct, frozen=True, gc=False):
     """A record of a command topic that speaks."""
 
     record: Any
@@ -37,7 +39,7 @@ class CommandRecord(NamedTuple):
     message: Command
 
 
-class EventRecord(NamedTuple):
+class EventRecord(msgspec.Struct, frozen=True, gc=False):
     """A record of an event topic that speaks; `message` is None for the core's own `command_*` records."""
 
     record: Any
@@ -59,8 +61,8 @@ class CommandReader:
         envelope: CommandEnvelope = _envelope(record, self._signed, decode_command)
         command = self._message.read(record, envelope)
         if envelope.command_id.version == 7:  # an id that the edge made
-            made = timedelta(milliseconds=milliseconds(envelope.command_id)) - self._clock.offset
-            if abs(made - timedelta(milliseconds=record.timestamp)) > MAX_AGE:
+            early = timedelta(milliseconds=milliseconds(envelope.command_id) - record.timestamp)
+            if abs(early - self._clock.offset) > MAX_AGE:
                 raise Unfit("stale_id", "The command's id was made more than 24 h off the time of its record.")
         return CommandRecord(record, envelope, command)
 
@@ -75,7 +77,7 @@ class EventReader:
 
     def read(self, record: Any) -> EventRecord:
         """Read one record; raises Unfit."""
-        envelope = self.envelope(record)
+        envelope: EventEnvelope = _envelope(record, self._signed, decode_event)
         if envelope.type in CORE_EVENTS:
             return EventRecord(record, envelope, None)
         return EventRecord(record, envelope, self._message.read(record, envelope))
@@ -89,16 +91,21 @@ class EventReader:
 class _MessageReader:
     """From an envelope to its message: the contract of its type, and a key that belongs where it stands."""
 
-    def __init__(self, topic: Topic, kinds: Any, partition: int) -> None:
+    def __init__(self, topic: Topic, kinds: Mapping[str, type[Message]], partition: int) -> None:
         self._domain, self._kinds = topic.domain, kinds
         self._partition, self._partitions = partition, topic.partitions
+        self._known: dict[str, tuple[type[Message], int, Parse, str]] = {}
+        self._here: dict[bytes, str] = {}  # keys of records that stand where they belong
 
     def read(self, record: Any, envelope: Any) -> Any:
-        kind = self._kinds.get(envelope.type)
-        if kind is None or envelope.domain != self._domain:
-            raise Unfit("unknown_type", f"{envelope.domain} has no {envelope.type} here.")
+        kind, version, parse, key_field = self._known.get(envelope.type) or self._meet(envelope)
+        if envelope.domain != self._domain:
+            raise _unknown(envelope)
         try:
-            message = kind.read(envelope.schema_version, bytes(envelope.payload))
+            if envelope.schema_version == version:
+                message = parse(envelope.payload)
+            else:
+                message = kind.read(envelope.schema_version, envelope.payload)
         except UnknownVersion as error:
             raise Unfit("unknown_version", str(error)) from error
         except UpcastFailed as error:
@@ -106,17 +113,37 @@ class _MessageReader:
         except ValidationError as error:
             words = f"{envelope.type}: {error.errors(include_url=False, include_input=False)}"
             raise Unfit("undecodable", words) from error
+        key = getattr(message, key_field)
+        if key != self._here.get(record.key) or key != envelope.aggregate_id:
+            self._demand(record.key, message, envelope)
+        return message
+
+    def _meet(self, envelope: Any) -> tuple[type[Message], int, Parse, str]:
+        kind = self._kinds.get(envelope.type)
+        if kind is None:
+            raise _unknown(envelope)
+        self._known[envelope.type] = met = kind, *kind.reader()
+        return met
+
+    def _demand(self, told: bytes, message: Message, envelope: Any) -> None:
+        """The key of the payload is that of envelope and record, and of this partition."""
         key = message.key
         if (
             key != envelope.aggregate_id
-            or key.encode() != record.key
+            or key.encode() != told
             or "/" in key
-            or len(record.key) > MAX_KEY
-            or partition_of(record.key, self._partitions) != self._partition
+            or len(told) > MAX_KEY
+            or partition_of(told, self._partitions) != self._partition
         ):
-            words = f"The record's key or partition is not that of its payload, {kind.key_field}={key!r}."
+            words = f"The record's key or partition is not that of its payload, {message.key_field}={key!r}."
             raise Unfit("wrong_key", words)
-        return message
+        if len(self._here) == HERE:
+            self._here.clear()
+        self._here[told] = key
+
+
+def _unknown(envelope: Any) -> Unfit:
+    return Unfit("unknown_type", f"{envelope.domain} has no {envelope.type} here.")
 
 
 def _envelope(record: Any, signed: Callable[[Any], bool], decode: Callable[[bytes], Any]) -> Any:
