@@ -1,14 +1,16 @@
 """What an event costs, in processor microseconds of worker, Postgres and broker, as workers, partitions, keys, domains and history grow.
 
 Where cores run out a rate says little; the processor time of an event does not depend on who else shares them. The domains keep state and nothing else
-(`benchmarks.counting`). The events are packed, and all partitions claimed, before the first one is sent; a run counts from there until the last one is folded.
+(`benchmarks.counting`). All partitions are claimed, then the workers stand still until all events
+wait for them; a run counts from there until the last one is folded.
 """
 
 import asyncio
+import signal
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -168,7 +170,7 @@ class Bench:
 
 
 async def _busy(bench: Bench, db: Any, case: Case, seed: int) -> tuple[Cost, float]:
-    """Microseconds and transactions an event, and events a second; from the first one that is sent until all are folded."""
+    """Microseconds and transactions an event, and events a second; from where all of them wait until they are folded."""
     total = case.events // case.shape.domains * case.shape.domains
     await bench.age(db, case.history)
     await db.execute("CHECKPOINT")
@@ -179,14 +181,27 @@ async def _busy(bench: Bench, db: Any, case: Case, seed: int) -> tuple[Cost, flo
         async with asyncio.timeout(PATIENCE_S):
             await bench.shared(db, running)
             pids = [worker.pid for worker in running]
-            began, before = time.perf_counter(), await bench.cost(db, pids)
-            await asyncio.gather(*(filling.send() for filling in fillings))
+            with _frozen(running):
+                await asyncio.gather(*(filling.send() for filling in fillings))
+                began, before = time.perf_counter(), await bench.cost(db, pids)
             while await bench.done(db) < total:
                 await _look(running)
         took, after = time.perf_counter() - began, await bench.cost(db, pids)
     await _verify(bench, db, total)
     cost = after.since(before, 1e6 / total)
     return cost._replace(transactions=cost.transactions / 1e6), total / took
+
+
+@contextmanager
+def _frozen(running: Sequence[workers.Worker]) -> Iterator[None]:
+    """They stand still, for less time than their groups wait for a member."""
+    for worker in running:
+        worker.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in running:
+            worker.process.send_signal(signal.SIGCONT)
 
 
 async def _look(running: Sequence[workers.Worker]) -> None:
