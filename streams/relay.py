@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 CHUNK = 2000  # events, about, that are appended before the next look at the queue
 BACKLOG = 20_000  # events that may wait before the partition takes no further batch
 PATIENCE_S = (0.1, 5.0)  # first and longest pause between tries
+GATHER_S = 0.02  # between two appends of a partition that is busy: everyone who reads the topic pays for each of them
+BUSY_S = 0.2  # how long it is so after an append
 IDLE_S = 1.0  # how long nothing was sent before the store is told how far Kafka is
 
 
@@ -40,6 +42,7 @@ class Relay:
         self._task: asyncio.Task[None] | None = None
         self._epoch, self._told = -1, 0
         self._behind = False  # whether an earlier owner's events may be unsent
+        self._last = float("-inf")  # when something was sent
 
     def start(self, epoch: int, relayed: int) -> None:
         """Begin under this claim: first what an earlier owner left unsent, then what is offered."""
@@ -100,6 +103,7 @@ class Relay:
                 if self._behind:
                     await self._leftovers()
                 elif self._queue:
+                    await self._gather()
                     await self._send(self._chunk())
                 elif self._told < self.sent and not await self._woken(IDLE_S):
                     await self._tell()
@@ -120,6 +124,13 @@ class Relay:
         rows = await self._store.unsent(self._slot, self.sent, CHUNK)
         self._behind = len(rows) > 0
         await self._send(rows)
+
+    async def _gather(self) -> None:
+        """Where much is going on, wait for more, unless enough is there: all of a process until the same moment, so that they send together."""
+        now = asyncio.get_running_loop().time()
+        if now - self._last < BUSY_S and len(self._queue) < CHUNK:
+            await asyncio.sleep(GATHER_S - now % GATHER_S)
+        self._last = asyncio.get_running_loop().time()
 
     async def _woken(self, seconds: float | None) -> bool:
         self._wake.clear()

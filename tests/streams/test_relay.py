@@ -41,6 +41,19 @@ async def test_events_stand_on_the_topic_signed_numbered_and_in_order(rig: Rig) 
     assert [event.aggregate_seq for event in rig.events() if event.aggregate_id == A] == list(range(1, 26))
 
 
+async def test_a_busy_partition_sends_what_it_commits_together(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "GATHER_S", 0.2)
+    monkeypatch.setattr(relay, "BUSY_S", 60.0)
+    appends = Appends(rig, monkeypatch)
+    rig.decider()
+    for n in range(8):
+        rig.send(Add(account=A, amount=n))
+        await until(lambda: rig.place().next == n + 1)  # noqa: B023 - it is waited for
+    await rig.quiet()
+    assert rig.numbers() == list(range(1, 9))
+    assert len(appends.groups) <= 4, "the first at once"
+
+
 async def test_the_events_of_a_command_stay_together(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "CHUNK", 4)
     appends = Appends(rig, monkeypatch)
