@@ -209,7 +209,7 @@ class Domain:
             return Appeared(event, f"{event.envelope.type} is unknown to this code")
         try:
             message = kind.read(event.envelope.schema_version, bytes(event.envelope.payload))
-            return Appeared(event._replace(message=message))
+            return Appeared(EventRecord(event.record, event.envelope, message))
         except (UnknownVersion, UpcastFailed) as error:
             return Appeared(event, str(error))
         except ValueError as error:
