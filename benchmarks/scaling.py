@@ -26,7 +26,7 @@ from benchmarks.systems import NAMESPACE, Place
 from benchmarks.work import Work, WorkError
 from streams.envelope import Signer
 
-POLL_S = 0.01
+POLL_S = 0.1  # s between two looks: more of them would show in what Postgres spends
 PATIENCE_S = 120
 CALM_S = 4  # after the start, before idle processes are watched
 IDLE_S = 8  # for how long
