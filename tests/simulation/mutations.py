@@ -12,6 +12,7 @@ from streams.ids import derived
 from streams.log import Entry
 from streams.loop import Partition
 from streams.memory import MemoryStore, Share
+from streams.records import CommandRecord
 from streams.relay import Relay
 from streams.shard import Shard
 from streams.store import BadData, Claim, Duplicate, Lost, Outgoing, Slot, Unavailable, Work
@@ -140,7 +141,7 @@ def _again(due: Due) -> Due:
     changed = type(envelope)(
         **{name: getattr(envelope, name) for name in envelope.__struct_fields__} | {"command_id": another}
     )
-    return due._replace(command=due.command._replace(envelope=changed, record=record))
+    return due._replace(command=CommandRecord(record, changed, due.command.message))
 
 
 def unordered_relay() -> None:
