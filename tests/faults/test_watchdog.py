@@ -17,7 +17,7 @@ HANGS = "it hangs from now on"
 Change = Mapping[str, tuple[str, str]]
 LOAD = '''        """The documents of these keys, those that there are."""
         rows ='''
-DELIVER = "            delivery, tp = event.value, event.message.tp\n"
+DELIVER = '        """Records have come, which are of everyone who reads their topic."""\n'
 RULE = "    account: Account = state[ROOT]\n    document"
 
 
@@ -34,10 +34,11 @@ FEED_FORGETS = {
     "streams/app.py": (
         DELIVER,
         DELIVER
-        + f"""            if any(r.key == b"{VICTIM}" for r in delivery.records) and self.__dict__.setdefault("forgot", tp) == tp and self.forgot:
-                self.forgot = None
-                self.consumer.pause_partitions([tp])
-                continue
+        + f"""        there = any(r.key == b"{VICTIM}" for records, _ in delivery.parts for r in records)
+        if there and self.__dict__.setdefault("forgot", tp) == tp and self.forgot:
+            self.forgot = None
+            self.consumer.pause_partitions([tp])
+            return
 """,
     )
 }
