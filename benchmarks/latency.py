@@ -23,7 +23,7 @@ from benchmarks.results import Result
 from benchmarks.work import Work, WorkError
 
 AMOUNT = 5
-PATIENCE = 10.0  # s that a command may take
+PATIENCE = 30.0  # s that a command may take
 MOST = 512  # connections; what is due while all of them wait is sent when one is free, and its clock runs
 READ = 65536  # bytes
 _END, _LENGTH = b"\r\n\r\n", b"content-length: "
