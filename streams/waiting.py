@@ -8,10 +8,8 @@ from typing import Any
 
 RECORDS = 25_000  # that a batch has before no more of what waits is put to it
 BYTES = 16 << 20  # likewise
-DELIVERIES, PACKED = (
-    2,
-    64 << 10,
-)  # that wait, and their bytes as they came, when no more are wanted: few records wait for nobody
+DELIVERIES = 2  # that wait when no more are wanted,
+PACKED = 64 << 10  # if they have so many bytes as they came: a few records keep nobody waiting
 
 Part = tuple[Sequence[Any], int]
 """Records that follow on each other, at least one, and their bytes."""
