@@ -1,6 +1,7 @@
 """One batch as one transaction: COPY what is new, upsert what changed, then the fence, then COMMIT."""
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import asyncpg
@@ -36,9 +37,11 @@ _PARKED = (
 class Writer:
     """Writes the batches of one domain; knows the column types of its tables."""
 
-    def __init__(self, schema: str, role: str, channel: str, types: dict[tuple[str, str], str]) -> None:
-        """`types` maps (table, column) to the SQL type."""
-        self._schema, self._role, self._channel, self._types = schema, role, channel, types
+    def __init__(
+        self, schema: str, role: str, channel: str, types: dict[tuple[str, str], str], first: dict[str, str]
+    ) -> None:
+        """`types` maps (table, column) to the SQL type, `first` tables to the first column of their primary keys."""
+        self._schema, self._role, self._channel, self._types, self._first = schema, role, channel, types, first
         self._swept: dict[Slot, int] = {}
         self._statements: dict[str, str] = {}
 
@@ -51,7 +54,13 @@ class Writer:
             "WHERE n.nspname = $1 AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p')",
             schema,
         )
-        return cls(schema, role, channel, {(row["relname"], row["attname"]): row["type"] for row in rows})
+        first = await connection.fetch(
+            "SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] WHERE n.nspname = $1 AND i.indisprimary",
+            schema,
+        )
+        types = {(row["relname"], row["attname"]): row["type"] for row in rows}
+        return cls(schema, role, channel, types, {row["relname"]: row["attname"] for row in first})
 
     async def commit(self, connection: Any, slot: Slot, epoch: int, work: Work) -> None:
         """Do it; raises Lost when the fence, a document's version or the COMMIT's answer says that others were here."""
@@ -109,7 +118,9 @@ class Writer:
             ("results", _RESULT, work.results),
             ("outbox", _OUTBOX, work.outbox),
         ]
-        appended += [(rows.name, rows.columns, values) for rows, values in work.rows.items() if not rows.key]
+        appended += [
+            (rows.name, rows.columns, self._ordered(rows, values)) for rows, values in work.rows.items() if not rows.key
+        ]
         for table, columns, values in appended:
             if len(values) > FEW:
                 await connection.copy_records_to_table(table, records=values, columns=columns, schema_name=self._schema)
@@ -123,6 +134,13 @@ class Writer:
                 work.relayed,
             )
             self._swept[slot] = work.relayed
+
+    def _ordered(self, rows: Rows, values: Sequence[Any]) -> Sequence[Any]:
+        """Many rows by the beginning of their primary key: each page of the index is then found, read and changed once a batch, not once a row."""
+        first = self._first.get(rows.name)
+        if len(values) <= FEW or first not in rows.columns:
+            return values
+        return sorted(values, key=itemgetter(rows.columns.index(first)))
 
     def _put(self, slot: Slot, work: Work) -> Iterator[Change]:
         """What changes rows that may be there."""
