@@ -116,7 +116,7 @@ class Acting:
         if not records:
             return await self._redrive(Work(at.next, at.next, at.number, at.last_id), careful)
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
-        events = [e for e in await unseen(self._reader, records, work) if type(e.message) in self.policy.on]
+        events = await unseen(self._reader, records, work, self.policy.on)
         known = await self._known(events) if self._from_nothing else set[UUID]()
         if not self._begun:
             events = self._since_it_began(events, known, work, at.number)

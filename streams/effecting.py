@@ -140,7 +140,7 @@ class Effecting:
 
     async def _take(self, records: Sequence[Any], work: Work) -> Work:
         first = work.number
-        events = [e for e in await unseen(self._reader, records, work) if type(e.message) in self.effect.on]
+        events = await unseen(self._reader, records, work, self.effect.on)
         past = await self._past.recall(events, work.number)
         if not self._past.begun:
             work.number = first
