@@ -27,6 +27,7 @@ SPARE = 192  # open files that are not clients' connections
 _FREED = 16  # one in so many is closed when there are too many
 _CROWDED_S = 0.1  # before another look for somebody who can make room
 _SAFE = frozenset({"GET", "HEAD"})
+_PROBES = frozenset({"/health", "/ready"})  # whoever asks would end a process that says no
 log = logging.getLogger(__name__)
 
 
@@ -271,7 +272,7 @@ class Guarded(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         load, kind = self.guard.load, kind_of(cycle.scope["method"])
-        if load.full(kind):
+        if load.full(kind) and cycle.scope["path"] not in _PROBES:
             load.refused += 1
             app = overloaded
         cycle.scope["extensions"] = {DROP: self.end_answer, BODY: self.arrived}  # type: ignore[dict-item]  # ours

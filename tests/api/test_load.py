@@ -137,6 +137,14 @@ async def test_who_only_waits_is_not_at_work(served: tuple[Served, Caller]) -> N
     await one.until_busy("read", 0)
 
 
+async def test_probes_are_answered_always(served: tuple[Served, Caller]) -> None:
+    """Or whoever watches would end a process for being busy."""
+    one, caller = served
+    one.load.most = 0
+    assert _refused(await caller.get("/v1/points/statement/u1", "u1"))
+    assert [(await caller.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+
+
 async def test_a_refused_body_does_not_confuse_the_connection(served: tuple[Served, Caller]) -> None:
     """The next request on it is answered as such."""
     one, caller = served
