@@ -37,12 +37,17 @@ def ready(url: str) -> bool:
     return False
 
 
-def workers_of(one: Running) -> list[psutil.Process]:
+def running(one: Running, command: str) -> list[psutil.Process]:
+    """Its processes that have this word in their command."""
     found = []
     for process in one.family():
         with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
-            found += [process] if "worker" in process.cmdline() else []
+            found += [process] if command in process.cmdline() else []
     return found
+
+
+def workers_of(one: Running) -> list[psutil.Process]:
+    return running(one, "worker")
 
 
 @pytest.mark.req("SR003")
@@ -122,6 +127,25 @@ def test_a_platform_that_cannot_start_says_why(data: Path) -> None:
 
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "migrate ended with status 1: caravan: Postgres" in done.stderr
+
+
+@pytest.mark.full
+def test_a_broker_that_does_not_start_ends_what_waits_for_it(data: Path, start: Start, free_port: int) -> None:
+    """The schemas are seen to while it starts; that ends with it, and the one line is the broker's."""
+    folder = ("--data-dir", str(data))
+    one = start("infra", *folder)
+    one.says("Ctrl-C ends both")
+    one.send(signal.SIGINT)
+    one.status()
+    stamp = data / "kafka" / "meta.properties"
+    stamp.write_text(stamp.read_text().replace("node.id=1", "node.id=99"))
+    two = start("up", *folder, "--port", str(free_port))
+    until(lambda: running(two, "--early"), "the schemas are seen to")
+    family = two.family()
+
+    assert two.status() == 1
+    assert "caravan: kafka ended with status 1" in two.text()
+    gone(family)
 
 
 @pytest.mark.req("SR002")
