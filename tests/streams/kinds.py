@@ -126,12 +126,12 @@ class Checked(Event, topic=KINDS):
             raise ValueError("low is above high")
         if self.low == 1:
             raise KeyError("low")
-        return self
+        return self.model_copy(update={"high": self.high + 1}) if self.low == 7 else self
 
     @model_validator(mode="after")
     def _another(self) -> Self:
         assert self.low != 2
-        return self if self.low else self.model_copy(update={"high": -1})
+        return self.model_copy(update={"high": self.high * 2}) if self.low == 7 else self
 
 
 class Before(Event, topic=KINDS):
@@ -211,7 +211,7 @@ class Own(Event, topic=KINDS):
 
 
 CLASSES = [
-    Kind(Checked, {"id": "a", "low": 3, "high": 4}, True),
+    Kind(Checked, {"id": "a", "low": 3, "high": 9}, True),
     Kind(Before, {"id": "a"}, False),
     Kind(Told, {"id": "a", "amount": 1, "note": "n"}, False),
     Kind(Renamed, {"id": "a", "Amount": 1}, False),
