@@ -222,7 +222,8 @@ class RigFeed:
             reader.partition.offer(self._delivery(records, reader.generation + later))
 
     def _delivery(self, records: Sequence[Any], generation: int) -> Delivery:
-        return Delivery([(records, BYTES if self.apart else 0)], records[-1].offset, generation)
+        size = BYTES if self.apart else 0
+        return Delivery([(records, size)], records[-1].offset, generation, size)
 
     def pump(self) -> None:
         """Hand over what there is, one delivery a turn."""
