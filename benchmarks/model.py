@@ -36,11 +36,11 @@ class Cost:
         return {**{part.name: getattr(self, part.name) for part in fields(self)}, "machine": sum(astuple(self))}
 
 
-COSTS: Mapping[str, Cost] = {  # of docs/scaling.md, which says of what commit and machine
-    "counted": Cost(worker=12.0, postgres=2.5, broker=0.5),
-    "projected": Cost(worker=17.0, postgres=6.5, broker=0.8),
-    "commands": Cost(worker=70.0, edge=150.0, postgres=25.0, broker=60.0),
-    "views": Cost(edge=120.0, postgres=40.0),
+COSTS: Mapping[str, Cost] = {  # of docs/scaling.md, which says of what commit, and which of them are estimates
+    "counted": Cost(worker=25, postgres=4, broker=2.5),
+    "projected": Cost(worker=27, postgres=7, broker=1),
+    "commands": Cost(worker=70, edge=165, postgres=30, broker=100),
+    "views": Cost(edge=195, postgres=60),
 }
 MEANING = {
     "counted": "events folded into documents alone",
