@@ -24,7 +24,9 @@ async def heard(admin: Any, namespace: str) -> "asyncio.Queue[str]":
 
 def shown(next_: int) -> Work:
     """Rows of a projection."""
-    return Work(0, next_, 5, "id", rows={ENTRIES: [("a", 1, 2, "x")], TOTALS: [("b", 7), ("c", 8)]})
+    work = Work(0, next_, 5, "id")
+    work.rows.update({ENTRIES: [("a", 1, 2, "x")], TOTALS: [("b", 7), ("c", 8)]})
+    return work
 
 
 async def test_a_projection_tells_by_what_its_rows_are_asked(
