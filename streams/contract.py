@@ -146,6 +146,10 @@ class Message(BaseModel):
         _demand_chain(cls.__name__, version, upcasts)
         context = FROM_TOPIC if personal_fields(cls) else None
         cls._parse = parser(cls, context)
+        if "key" in cls.model_fields:
+            raise ContractError(
+                f"{cls.__name__}: a field cannot be called `key`; every message has one: name what it is the key of."
+            )
         if cls.key_field not in cls.model_fields:
             raise ContractError(f"{cls.__name__}: its key {cls.key_field!r} is not one of its fields.")
         blind_fields(cls)
