@@ -26,7 +26,7 @@ RESERVED = {
     "public": "Postgres has a schema of that name",
     "information_schema": "Postgres has a schema of that name",
 }
-OURS = {"key", "state", "fact", "case", "command", "event", "topic", "decider", "table", "rows", "view", "db", "root", "name", "text"}  # fmt: skip
+OURS = {"state", "fact", "case", "command", "event", "topic", "decider", "table", "rows", "view", "db", "root", "name", "text"}  # fmt: skip
 TABLES = {
     "offsets",
     "results",
