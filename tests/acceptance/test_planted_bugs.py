@@ -24,13 +24,10 @@ from tests.points.platform import Platform
 from topics.points import POINTS
 
 BUGS = {
-    "a capture leaves the hold held": ("account.move(held=-amount, lots=event.lots)", "account.move()"),
+    "a capture leaves the hold held": ("account.move(0, -amount, 0, event.lots)", "account.move(0, 0, 0, ())"),
     "a capture leaves the hold open": ('_ended(document, "captured")', '_ended(document, "open")'),
-    "an award counts twice": ("account.move(available=+amount, ", "account.move(available=2 * amount, "),
-    "a return does not give back": (
-        "account.move(available=+amount, outgoing=-amount, ",
-        "account.move(outgoing=-amount, ",
-    ),
+    "an award counts twice": ("account.move(+amount, 0, 0, ", "account.move(2 * amount, 0, 0, "),
+    "a return does not give back": ("account.move(+amount, 0, -amount, ", "account.move(0, 0, -amount, "),
     "a reward is given again": ("Award(given=True)", "Award()"),
     "one more than there is may be spent": (
         "command.amount > account.usable(case.now)",
