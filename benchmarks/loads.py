@@ -27,7 +27,7 @@ _FILLED: dict[tuple[str, str, int], Filled] = {}
 
 def arguments(parser: ArgumentParser) -> None:
     """What loads are made of."""
-    parser.add_argument("--events", type=int, default=400_000, help="events of projection and subscribe")
+    parser.add_argument("--events", type=int, default=1_000_000, help="events of projection and subscribe")
     parser.add_argument("--users", type=int, default=20_000, help="users that events or commands are spread over")
     parser.add_argument("--seed", type=int, default=1, help="of users and amounts")
 

@@ -26,7 +26,7 @@ POLL = 0.01  # s between two looks at the tables
 PATIENCE = 180  # s for one system to finish
 GRACE = 10  # s to end after SIGTERM
 CLOSEST = ("caravan", "kafka-streams-eos", "bare-loop")  # that the other loads are measured with, too
-LESS = 2  # one event in so many there
+LESS = 4  # one event in so many there
 TAIL = 2000  # characters of its log that are shown when it failed
 
 

@@ -144,9 +144,9 @@ def systems(namespace: str = NAMESPACE) -> list[System]:
         PythonPeer("bare-loop", "bare_loop.py"),
         PythonPeer("bare-loop-2", "bare_loop.py", 2),
         PythonPeer("postgres", "postgres_alone.py", 2),
-        PythonPeer("quix", "quix_sink.py", share=2),
+        PythonPeer("quix", "quix_sink.py", share=5),
         PythonPeer("faststream", "faststream_batch.py", 2),
-        PythonPeer("faust", "faust_tutorial.py", share=40),
+        PythonPeer("faust", "faust_tutorial.py", share=80),
     ]
 
 
@@ -156,9 +156,9 @@ def slower(namespace: str = NAMESPACE) -> list[System]:
         Caravan(1, namespace),
         *(KafkaStreams(name, guarantee, 1) for name, guarantee in GUARANTEES.items()),
         PythonPeer("postgres", "postgres_alone.py"),
-        PythonPeer("quix", "quix_sink.py", 2, share=2),
+        PythonPeer("quix", "quix_sink.py", 2, share=5),
         PythonPeer("faststream", "faststream_batch.py"),
-        PythonPeer("faust", "faust_tutorial.py", 2, share=40),
+        PythonPeer("faust", "faust_tutorial.py", 2, share=80),
     ]
 
 
