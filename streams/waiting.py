@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-RECORDS = 25_000  # that a batch has before no more of what waits is put to it
+RECORDS = 12_500  # that a batch has before no more of what waits is put to it
 BYTES = 16 << 20  # likewise
 DELIVERIES = 2  # that wait when no more are wanted,
 PACKED = 64 << 10  # if they have so many bytes as they came: a few records keep nobody waiting

@@ -191,10 +191,12 @@ async def test_tail_shows_what_is_there_and_marks_what_is_not_ours(platform: Pla
     platform.send("points/award_points", {"user_id": "tail-a", "amount": 9}, "root", "Admin")
     data = {"user_id": "tail-a", "transfer_id": "t1", "to": "tail-b", "amount": 4, "note": "a secret"}
     platform.send("points/transfer_points", data, "tail-a")
+    shown = ("tail", "points", "--key", "tail-a", "--since", "earliest", "--no-follow", "--json")
+    until(lambda: "points_transferred" in platform.caravan(*shown).stdout, "the relay sent the last event")
     kafka = Kafka(platform.settings)
     await kafka.publish("points.events", b"tail-a", b"\x1b[31mno JSON at all", [])
     await kafka.stop()
-    told = platform.caravan("tail", "points", "--key", "tail-a", "--since", "earliest", "--no-follow", "--json")
+    told = platform.caravan(*shown)
     found = [json.loads(line) for line in told.stdout.splitlines()]
     everything = platform.caravan("tail", "points", "--since", "10m", "--no-follow").stdout
 

@@ -61,7 +61,7 @@ class Memory:
 async def test_a_minute_without_postgres_under_a_heap_of_commands(
     settings: Settings, tmp_path: Path, figures: Figures
 ) -> None:
-    batches = {"streams/waiting.py": ("RECORDS = 25_000", f"RECORDS = {BATCH}")}
+    batches = {"streams/waiting.py": ("RECORDS = 12_500", f"RECORDS = {BATCH}")}
     with Own("postgres") as postgres:
         ours = replace(settings, postgres=postgres.url, postgres_read=postgres.url)
         async with Ground(ours, tmp_path) as ground:
