@@ -36,10 +36,10 @@ class Cost:
         return {**{part.name: getattr(self, part.name) for part in fields(self)}, "machine": sum(astuple(self))}
 
 
-COSTS: Mapping[str, Cost] = {  # of docs/scaling.md, which says where each is from, and what of it is assumed
+COSTS: Mapping[str, Cost] = {  # of docs/scaling.md, which says where each is from
     "counted": Cost(worker=25, postgres=4, broker=2.5),
-    "projected": Cost(worker=31, postgres=7.5, broker=0.9),
-    "commands": Cost(worker=80, edge=165, postgres=30, broker=100),
+    "projected": Cost(worker=21, postgres=5.5, broker=0.6),
+    "commands": Cost(worker=158, edge=176, postgres=67, broker=62),
     "views": Cost(edge=195, postgres=60),
 }
 MEANING = {

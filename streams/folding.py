@@ -15,7 +15,7 @@ from streams.holds import Holds, parked, words_of
 from streams.pulse import breathe
 from streams.records import EventReader, EventRecord, Unfit
 from streams.redriving import Again, Contents, Piece, Requests
-from streams.shard import Shard, documents_of, evolved, space_of
+from streams.shard import Shard, UnreadableDocument, documents_of, evolved, space_of
 from streams.sink import fact_of, rows_of
 from streams.store import BadData, Claim, Slot, Store, Work
 
@@ -58,14 +58,11 @@ class Folding:
         rest: list[EventRecord] = []
         for begin in range(0, len(records), CHUNK):
             events = await unseen(self._reader, records[begin : begin + CHUNK], work)
-            if rest or (self.shard is not None and missing(self.agent, self.shard, events)):
-                rest += events
-            else:
-                self._run(events, waiting, work)
+            rest += events if rest else self._run(events, waiting, work, asked=False)
         await load(self.agent, self.shard, self._store, self.slot, rest)
         for begin in range(0, len(rest), CHUNK):
             await breathe()
-            self._run(rest[begin : begin + CHUNK], waiting, work)
+            self._run(rest[begin : begin + CHUNK], waiting, work, asked=True)
         return self._whole(work)
 
     def due(self) -> float | None:
@@ -119,7 +116,7 @@ class Folding:
                 if isinstance(event, Unfit):
                     work.parked.append(parked(record, event.cause, str(event), holds=False))
                     return
-                self._run([event], piece.behind, work)
+                self._run([event], piece.behind, work, asked=True)
 
             await self._requests.run(piece, work, one)
         return self._whole(work)
@@ -133,19 +130,26 @@ class Folding:
                 found[record.offset] = unfit
         return found
 
-    def _run(self, events: Sequence[EventRecord], waiting: Collection[bytes], work: Work) -> None:
-        """Fold those whose keys do not wait."""
-        agent, shard, chosen = self.agent, self.shard, self.chosen
-        for event in self._holds.passing(events, waiting, work):
+    def _run(
+        self, events: Sequence[EventRecord], waiting: Collection[bytes], work: Work, *, asked: bool
+    ) -> Sequence[EventRecord]:
+        """Fold those whose keys do not wait; unless the store was `asked` for documents, up to the first that needs another. Returns those that are left."""
+        agent, shard, chosen, holds = self.agent, self.shard, self.chosen, self._holds
+        for n, event in enumerate(events):
+            if holds.keeps(event.record, waiting, work):
+                continue
             made = work if chosen is None else Work(work.expected, work.next, work.number, work.last_id)
             try:
                 fold(agent, shard, event, made)
             except Exception as error:  # noqa: BLE001 - rules may raise anything
-                self._holds.park(work, event.record, "rule_failed", words_of(error))
+                if not asked and isinstance(error, UnreadableDocument):
+                    return events[n:]
+                holds.park(work, event.record, "rule_failed", words_of(error))
             if chosen is not None and event.record.offset >= chosen.since:
                 for kind, rows in made.rows.items():
                     if kind.name in chosen.tables:
                         work.rows[kind] += rows
+        return ()
 
     def _whole(self, work: Work) -> Work:
         if self.shard is not None:
@@ -177,14 +181,11 @@ def shard_of(agent: Folds, partition: int) -> Shard | None:
 
 async def load(agent: Folds, shard: Shard | None, store: Store, slot: Slot, events: Sequence[EventRecord]) -> None:
     """Have the documents of these events in memory."""
-    if shard is not None and (keys := missing(agent, shard, events)):
-        shard.fill(keys, await store.load(slot, [shard.space + key for key in keys]))
-
-
-def missing(agent: Folds, shard: Shard, events: Sequence[EventRecord]) -> set[str]:
-    """The documents of these events that are not in memory."""
+    if shard is None:
+        return
     wanted = documents_of(agent.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message is not None])
-    return shard.missing(wanted)
+    if keys := shard.missing(wanted):
+        shard.fill(keys, await store.load(slot, [shard.space + key for key in keys]))
 
 
 def fold(agent: Folds, shard: Shard | None, event: EventRecord, work: Work) -> None:

@@ -51,14 +51,16 @@ class Holds:
         if work.acted:
             self._lifted.clear()
 
+    def keeps(self, record: Any, waiting: Collection[bytes], work: Work) -> bool:
+        """Whether the record's key waits; it is parked then. Ask again for each record, since the one before may have been parked."""
+        if (waiting or self._parked_here) and (record.key in waiting or record.key in self._parked_here):
+            work.parked.append(held(record))
+            return True
+        return False
+
     def passing(self, events: Iterable[EventRecord], waiting: Collection[bytes], work: Work) -> Iterator[EventRecord]:
-        """Those events whose key does not wait; the others are parked. It looks again for each, since the one before may have been parked."""
-        here = self._parked_here
-        for event in events:
-            if (waiting or here) and ((key := event.record.key) in waiting or key in here):
-                work.parked.append(held(event.record))
-            else:
-                yield event
+        """Those events whose key does not wait; the others are parked."""
+        return (event for event in events if not self.keeps(event.record, waiting, work))
 
     def park(self, work: Work, record: Any, cause: str, error: str) -> None:
         """Park a record, behind which its key waits."""
