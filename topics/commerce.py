@@ -1,0 +1,58 @@
+"""Commerce: what users order and pay for. A stand-in: only what others listen to; its own rules are not built yet."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from streams.contract import Event, Name, Topic
+
+MAX_AMOUNT = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+
+Currency = Annotated[str, Field(strict=True, pattern=r"^[A-Z]{3}$")]
+"""ISO 4217."""
+
+Total = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
+"""Money in the minor unit of its currency; an order can be free."""
+
+Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_AMOUNT)]
+"""Money in the minor unit of its currency."""
+
+COMMERCE = Topic("commerce", key="order_id")
+
+
+class OrderPlaced(Event, topic=COMMERCE):
+    """The user wants this and is to pay `total`; a promo code or a voucher is meant to bring it down."""
+
+    order_id: Name
+    user_id: Name
+    total: Total
+    currency: Currency
+    venue_id: Name | None = None
+    promo_code: Name | None = None
+    voucher_code: Name | None = None
+
+
+class OrderPaid(Event, topic=COMMERCE):
+    """The money is there, once per order."""
+
+    order_id: Name
+    user_id: Name
+    total: Total
+    currency: Currency
+    venue_id: Name | None = None
+
+
+class OrderExpired(Event, topic=COMMERCE):
+    """Nobody paid in time; never after `order_paid`."""
+
+    order_id: Name
+    user_id: Name
+
+
+class OrderRefunded(Event, topic=COMMERCE):
+    """`amount` went back to the user; all refunds of an order together are at most what was paid."""
+
+    order_id: Name
+    user_id: Name
+    amount: Amount
+    currency: Currency
