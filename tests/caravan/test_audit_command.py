@@ -16,6 +16,8 @@ from caravan.audit import Auditor, terminal
 from caravan.audit.metrics import Metrics
 from caravan.audit.terminal import Broken, NotLooked, Progress, Wishes
 from caravan.errors import BadInput, Problem
+from streams import discover
+from streams.agent import agents_of
 from streams.settings import Settings
 from tests.acceptance.children import environment
 from tests.caravan.audited import Platform
@@ -38,7 +40,8 @@ async def test_the_status_says_whether_all_holds(rested: Platform) -> None:
     """0 when it does, 1 with the finding and its mend when not, 2 when it could not look."""
     status, said, complaint = await asyncio.to_thread(run, rested)
     assert (status, complaint) == (0, "")
-    assert re.search(r"^all promises hold( \(1 harmless\))?: identity, points, promotions; ", said, re.MULTILINE)
+    domains = ", ".join(domain for domain in discover.domains() if agents_of(domain))
+    assert re.search(rf"^all promises hold( \(1 harmless\))?: {domains}; ", said, re.MULTILINE)
 
     await rested.execute(SPOIL)
     status, said, complaint = await asyncio.to_thread(run, rested, "--json", "--domain", "points")

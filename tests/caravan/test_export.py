@@ -157,7 +157,7 @@ async def test_personal_values_are_masked_and_strange_records_told(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("export", "nothing", "--to", "x.parquet"), "there are no events 'nothing'; there are: identity.events"),
+        (("export", "nothing", "--to", "x.parquet"), "there are no events 'nothing'; there are: "),
         (("export", "points", "--type", "nope", "--to", "x.parquet"), "points.events has no type 'nope'; it has:"),
         (("export", "points", "--to", "nowhere/x.parquet"), "there is no folder nowhere"),
         (("export", "points", "--to", "x.parquet", "--since", "often"), "'often'"),
