@@ -51,6 +51,10 @@ class Decider:
     Both get the state as a mapping from sub-key to State: `ROOT` is always there, and so is each sub-key that `reads(message)`
     names for the command or event at hand. `evolve` returns the documents that changed. `timer(key, sub_key, document)` says when
     a document's own time comes; whatever changes the document thereby sets, moves or ends its timer.
+
+    `consults(command)` names documents of other keys of this domain, as `key/sub_key`, that `decide` finds in `case.consulted`: definitions which many keys
+    share, such as rules, schemes and catalogues. They are as they were committed when the batch began, and another partition may be changing them, so no balance
+    is kept by them; what a decision takes from them stands in its events, since a replay folds events and consults nothing.
     """
 
     topic: Topic
@@ -60,6 +64,7 @@ class Decider:
     reads: Reads = no_reads
     project: Project = no_rows
     timer: TimerOf = no_timer
+    consults: Reads = no_reads
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from streams.agent import Decider
 from streams.clock import Clock, bounded
+from streams.consulting import Consulting
 from streams.decision import Case, Refuse, State
 from streams.envelope import Signer, Source, body_hash
 from streams.following import last_event
@@ -55,7 +56,7 @@ class Deciding:
         self.shard = Shard(decider.table, slot.partition, decider.timer)
         self.timers = Timers(decider, slot, store=store, clock=clock)
         self.relay = Relay(slot, decider.topic.events_topic, store=store, log=log, signer=signer)
-        self._store, self._log, self._clock = store, log, clock
+        self._store, self._log, self._signer, self._clock = store, log, signer, clock
         self._reader = CommandReader(decider.topic, slot.partition, signer, clock)
         self._told = EventReader(decider.topic, slot.partition, signer)
         self._restoring = Restoring(decider, slot, self.shard, store=store, log=log, signer=signer)
@@ -66,6 +67,7 @@ class Deciding:
         self._requests = Requests(
             slot, self._holds, Contents.commands(self._read_again), store=store, signer=signer, ahead=self._ahead
         )
+        self._consulting = Consulting(decider, slot, store=store)
         self._recent: dict[int, None] = {}
         self._fired: dict[UUID, Due] = {}
 
@@ -77,6 +79,7 @@ class Deciding:
         if claim.epoch == self._epoch:
             return
         await self._check(claim)
+        await self._consulting.begin(self._log, self._signer)
         self._epoch, self._at = claim.epoch, claim.next
         self._holds.begin(claim)
         await self.timers.begin()
@@ -186,7 +189,7 @@ class Deciding:
         for begin in range(0, len(records), CHUNK):
             await breathe()
             commands = self._fresh(self._read(records[begin : begin + CHUNK], work), seen, work)
-            if rest or careful or self._missing(commands):
+            if rest or careful or self._missing(commands) or self._consulting.asked(commands):
                 rest += commands
             else:
                 self._run_all(commands, waiting, work)
@@ -249,6 +252,7 @@ class Deciding:
         return self.shard.missing(wanted)
 
     async def _load(self, commands: Sequence[CommandRecord]) -> None:
+        await self._consulting.load(commands)
         if missing := self._missing(commands):
             self.shard.fill(missing, await self._store.load(self.slot, missing))
 
@@ -281,7 +285,7 @@ class Deciding:
         root = self.shard.root(key)
         now = max(root.at, bounded(envelope.issued_at, command.record.timestamp, self._clock))
         states = self.shard.states(key, decider.reads(message))
-        case = Case(now, str(envelope.command_id))
+        case = Case(now, str(envelope.command_id), self._consulting.of(message))
         events, outcome = judged(decider, command, states, case)
         facts = facts_of(command, case, events, root.version)
         changes: list[tuple[int, Mapping[str, State]]] = []

@@ -1,8 +1,9 @@
-"""What a rule answers, as plain data. The only module of `streams` that rules may import."""
+"""What a rule answers, as plain data. Rules import this module of `streams`, `streams.condition`, and no other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,10 +21,14 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Case(NamedTuple):
-    """What a rule may know beside state and command: the time, which never goes back for a key, and the command's id."""
+    """What a rule may know beside state and command: the time, which never goes back for a key, the command's id, and what its decider `consults`.
+
+    `consulted` has documents of other keys by their names, as they were committed a moment before: for reading only.
+    """
 
     now: datetime
     command_id: str
+    consulted: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
