@@ -9,7 +9,7 @@ from caravan.options import Json, examples
 
 app = typer.Typer(
     no_args_is_help=True,
-    epilog=examples("caravan contracts check", "caravan contracts export"),
+    epilog=examples("caravan contracts check", "caravan contracts export", "caravan contracts docs"),
     help="The contracts of all domains as documents: AsyncAPI, JSON Schemas, OpenAPI; and whether a change breaks somebody.",
 )
 
@@ -36,6 +36,21 @@ def export(
     from caravan.contracts import terminal
 
     terminal.export(to, accept_incompatible=accept_incompatible)
+
+
+@app.command(epilog=examples("caravan contracts docs"))
+def docs(
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to write to; docs/domains of the checkout unless given.")
+    ] = None,
+) -> None:
+    """Write a page per domain for people: what it is, its messages with an example each, its views, what always holds.
+
+    They are made of the contracts and of what the code says about itself; check tells when they are older than it.
+    """
+    from caravan.contracts import terminal
+
+    terminal.write_pages(to)
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""`caravan contracts export` and `caravan contracts check`."""
+"""`caravan contracts export`, `docs` and `check`."""
 
 import json
 import logging
@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import topics
+from caravan.contracts import pages
 from caravan.contracts.catalogue import discovered
 from caravan.contracts.documents import CONTRACTS, Documents, documents, read, write
 from caravan.contracts.flow import Domain
@@ -56,8 +57,24 @@ def export(folder: Path | None, *, accept_incompatible: bool) -> None:
         print(f"  {path}{'' if path in now else ' (deleted)'}")
 
 
+def write_pages(folder: Path | None) -> None:
+    """Write a page per domain."""
+    place, domains = folder or _pages(), discovered()
+    found = pages.pages(domains, documents(domains))
+    changed = pages.write(place, found)
+    print(f"{place}: {len(found)} pages, {len(changed) or 'none'} changed")
+
+
+def _pages() -> Path:
+    """The folder of the pages in this checkout."""
+    return committed().parent / "domains"
+
+
 def check(folder: Path | None, *, as_json: bool) -> None:
-    """Compare the code's contracts with an export; raises Incompatible or Stale unless nothing differs at all."""
+    """Compare the code's contracts with an export; raises Incompatible or Stale unless nothing differs at all.
+
+    With the one of the checkout its pages are looked at as well.
+    """
     place = folder or committed()
     before = read(place)
     if CONTRACTS not in before:
@@ -77,6 +94,10 @@ def check(folder: Path | None, *, as_json: bool) -> None:
     if stale:
         raise Stale(
             f"no contract differs, but {_these(stale)}: words, examples or who listens. Export again and commit it: caravan contracts export"
+        )
+    if folder is None and (old := pages.stale(_pages(), pages.pages(discovered(), now))):
+        raise Stale(
+            f"docs/domains/{old[0]} is older than the code. Write the pages again and commit them: caravan contracts docs"
         )
     if not as_json:
         print(
