@@ -117,10 +117,18 @@ class Stepping:
         domain = message.topic.domain
         return {name: self.state(domain, message.key, name) for name in (ROOT, *self._deciders[domain].reads(message))}
 
+    def _consulted(self, command: Command) -> Mapping[str, State]:
+        domain = command.topic.domain
+        found = {}
+        for name in self._deciders[domain].consults(command):
+            key, _, sub_key = name.partition("/")
+            found[name] = self.state(domain, key, sub_key)
+        return found
+
     def _decide(self, command: Command, issued_at: datetime) -> Outcome:
         place = command.topic.domain, command.key
         now = max(issued_at, self._last.get(place, START))
-        case = Case(now, str(UUID(int=len(self.outcomes) + 1)))
+        case = Case(now, str(UUID(int=len(self.outcomes) + 1)), self._consulted(command))
         decision = self._deciders[command.topic.domain].decide(self._states(command), command, case)
         outcome = self.outcomes[case.command_id] = Outcome(command, "accepted", now)
         match decision:
