@@ -1,0 +1,1 @@
+"""Quests: laws of the rules, the slice in memory, the views on a real Postgres."""
