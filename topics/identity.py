@@ -7,6 +7,7 @@ telephone number, so that each login has one place where it is decided whose it 
 import re
 from datetime import datetime
 from functools import cache
+from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 from zoneinfo import available_timezones
 
@@ -60,6 +61,14 @@ def normal_login(text: str) -> str:
         return text
 
 
+def normal_ip(text: str) -> str:
+    """An address of version 4 or 6 as it is usually written; raises a validation error."""
+    try:
+        return str(ip_address(text.strip()))
+    except ValueError:
+        raise PydanticCustomError("ip_address", "must be an IPv4 or IPv6 address, such as 192.0.2.1") from None
+
+
 @cache
 def _time_zones() -> frozenset[str]:
     return frozenset(available_timezones() - {"Factory", "localtime"})
@@ -84,6 +93,12 @@ Email = Annotated[
 
 Phone = Annotated[str, Field(strict=True, max_length=48), AfterValidator(normal_phone)]
 """A telephone number in international form, kept as E.164."""
+
+DeviceId = Annotated[Text, Field(min_length=1)]
+"""Whatever a client tells its device by."""
+
+IpAddress = Annotated[str, Field(strict=True, max_length=48), AfterValidator(normal_ip)]
+"""An address of the internet, of version 4 or 6, in its normal form."""
 
 Login = Annotated[str, AfterValidator(normal_login)]
 """An e-mail address or a telephone number that is asked for."""
@@ -114,7 +129,8 @@ class RegisterUser(
     """Become a user under an id of the caller's choice, known by an e-mail address, a telephone number or both.
 
     Each of them belongs to one user; it is pending until all are claimed, and rejected with `login_taken` when one is
-    somebody else's. `referral_code` is handed on to whom it concerns and never judged here.
+    somebody else's. `referral_code` is handed on to whom it concerns and never judged here, and so are `visitor_id`, under which
+    the client followed links before, and hashes of the device and of the address from where the caller registers.
     """
 
     user_id: Name
@@ -122,8 +138,13 @@ class RegisterUser(
     phone: Personal[Phone] | None = None
     display_name: Personal[DisplayName] | None = None
     referral_code: Text | None = None
+    visitor_id: Name | None = None
+    device_id: Personal[DeviceId] | None = None
+    ip_address: Personal[IpAddress] | None = None
     email_login: Annotated[Name | None, Blind("email", kind=LOGIN)] = None
     phone_login: Annotated[Name | None, Blind("phone", kind=LOGIN)] = None
+    device: Annotated[Name | None, Blind("device_id")] = None
+    network: Annotated[Name | None, Blind("ip_address")] = None
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -199,8 +220,11 @@ class Applicant(BaseModel):
     phone: Personal[Text] | None = None
     display_name: Personal[Text] | None = None
     referral_code: Text | None = None
+    visitor_id: Name | None = None
     email_login: Name | None = None
     phone_login: Name | None = None
+    device: Name | None = None
+    network: Name | None = None
 
 
 class UserRegistrationStarted(Applicant, Event, topic=IDENTITY):

@@ -44,6 +44,9 @@ class User(State, frozen=True):
     phone_login: str | None = None
     claimed: tuple[str, ...] = ()
     referral_code: str | None = None
+    visitor_id: str | None = None
+    device: str | None = None
+    network: str | None = None
     registered_at: datetime | None = None
     display_name: str | None = None
     bio: str | None = None
@@ -101,7 +104,8 @@ def _register(user: User, command: RegisterUser, case: Case) -> Decision:
         return Refuse("registration_in_progress")
     if (command.email is None, command.phone is None) != (command.email_login is None, command.phone_login is None):
         return Refuse("login_missing", status=422)  # it did not come through the edge, which makes both of one
-    return Pending([UserRegistrationStarted(registration=case.command_id, **_fields(command))])
+    told = {name: value for name, value in _fields(command).items() if name in UserRegistrationStarted.model_fields}
+    return Pending([UserRegistrationStarted(registration=case.command_id, **told)])
 
 
 def _update(user: User, command: UpdateProfile) -> Decision:

@@ -67,6 +67,9 @@ def test_a_normal_form_is_its_own(text: str) -> None:
         *(("phone", value) for value in ("+49 30 901820 ext 5", "tel:+4930901820", "+4930901820\0", 4930901820)),
         *(("display_name", value) for value in ("", "  ", "a\nb", "a\0", "\0", "x" * 101)),
         *(("referral_code", value) for value in ("\0", "x" * 1001, 5)),
+        *(("ip_address", value) for value in ("", "192.0.2", "192.0.2.256", "::g", "localhost", "192.0.2.1/24", 5)),
+        *(("device_id", value) for value in ("", "\0", "x" * 1001, 5)),
+        *(("visitor_id", value) for value in ("", "a b", "x" * 129, 5)),
         *(("user_id", value) for value in ("", "a/b", "a b", "ä", "x" * 129)),
     ],
 )  # fmt: skip
@@ -88,6 +91,14 @@ def test_who_registers_can_be_reached() -> None:
 @pytest.mark.parametrize("code", ["", "no such code", "'; DROP TABLE users; --", "🎁" * 1000])
 def test_any_text_is_taken_as_a_referral_code(code: str) -> None:
     assert RegisterUser(user_id="u1", phone=PHONE, referral_code=code).referral_code == code
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [("192.0.2.1", "192.0.2.1"), (" 2001:DB8:0::1 ", "2001:db8::1"), ("2001:db8:0:0:0:0:0:1", "2001:db8::1")],
+)
+def test_an_internet_address_gets_its_normal_form(given: str, normal: str) -> None:
+    assert RegisterUser(user_id="u1", phone=PHONE, ip_address=given).ip_address == normal
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def through_the_edge(command: Command) -> Command:
 def sealed(contract: type[Command], **fields: Any) -> Command:
     """A command with its texts sealed, as it stands on the topic."""
     clear = through_the_edge(contract.model_validate(fields)).model_dump(mode="json")
-    texts = {name: seal(clear[name], fields["user_id"], bytes(32)) for name in ("email", "phone", "display_name", "bio") if clear.get(name)}  # fmt: skip
+    texts = {name: seal(clear[name], fields["user_id"], bytes(32)) for name in ("email", "phone", "display_name", "bio", "device_id", "ip_address") if clear.get(name)}  # fmt: skip
     return contract.model_validate(clear | texts, context={"from_topic": True})
 
 
@@ -104,6 +104,20 @@ def test_a_user_is_registered_once_with_whatever_code_they_had(kit: Kit) -> None
     (event,) = (event for event in kit.events() if isinstance(event, UserRegistered))
     assert (event.user_id, event.referral_code, event.email_login) == ("ann", "no such code", "a.example.com")
     assert is_sealed(event.email)
+
+
+@pytest.mark.req("SR045")
+def test_from_where_somebody_registers_is_handed_on_as_hashes_alone(kit: Kit) -> None:
+    register = sealed(
+        RegisterUser, user_id="ann", phone="+4930901820", device_id="phone-77", ip_address="192.0.2.1", visitor_id="v1"
+    )
+    told = kit.send(register.model_copy(update={"device": "d0", "network": "n0"}))
+
+    assert told.status == "accepted"
+    (event,) = (event for event in told.events if isinstance(event, UserRegistered))
+    assert (event.visitor_id, event.device, event.network) == ("v1", "d0", "n0")
+    written = "".join(bytes(envelope.payload).decode() for envelope in kit.envelopes()) + str(kit.state("ann"))
+    assert not any(text in written for text in ("phone-77", "192.0.2.1", "device_id", "ip_address"))
 
 
 def test_a_profile_changes_in_what_is_given(kit: Kit) -> None:
