@@ -33,13 +33,14 @@ class OrderPlaced(Event, topic=COMMERCE):
 
 
 class OrderPaid(Event, topic=COMMERCE):
-    """The money is there, once per order."""
+    """The money is there, once per order; `payment` is a fingerprint of the means by which it was paid, the same for the same card or account."""
 
     order_id: Name
     user_id: Name
     total: Total
     currency: Currency
     venue_id: Name | None = None
+    payment: Name | None = None
 
 
 class OrderExpired(Event, topic=COMMERCE):
