@@ -8,7 +8,7 @@ WORKERS ?= auto
 RUN := .venv/bin/python
 COMPILE := --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-full soak check format bench lock clean
+.PHONY: help setup up test test-full soak month check format bench lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -27,6 +27,9 @@ test-full: setup ## every test
 
 soak: setup ## random faults on a whole platform with three brokers: make soak ARGS="--minutes 30 --seed 7"
 	@$(RUN) -m tests.faults.soak $(ARGS)
+
+month: setup ## a month of a town against a plain model, row for row: make month ARGS="--users 2000 --days 5 --seed 7"
+	@$(RUN) -m tests.month $(ARGS)
 
 check: setup ## lint, format, types, import contracts, message contracts
 	@$(RUN) -m ruff check .

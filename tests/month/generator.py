@@ -1,0 +1,229 @@
+"""The input of a month, from a seed: JSON lines as `plain.town` explains them.
+
+Several times a day the clock moves on and a wave of lines follows. In one wave nobody takes part in two things that could meet in either order: so what comes
+out of it does not depend on which of two workers was faster, and every line of the plain model can be held against a row.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from tests.month.plain.town import Town
+from tests.month.plain.wallet import MOST
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+HOURS = (1, 8, 12, 16, 20)  # when the clock is moved
+STEP = 7  # minutes later each day, so that nothing becomes due while a wave runs
+MOST_DAYS = 31
+SHARE = 0.09  # of the users do something in a wave
+ILLEGAL, DOUBLE, LATE = 0.012, 0.012, 0.01  # of the lines
+ROOT = {"user": "root", "role": "Admin"}
+PARTNERS = ("p1", "p2", "p3")
+Line = dict[str, Any]
+CAMPAIGNS: dict[str, Line] = {
+    "coffee": {"price": 0, "value": 300, "quantity": 40, "budget": 60_000, "valid_days": 2},
+    "museum": {"price": 30, "value": 900, "quantity": 10**6, "budget": 10**12, "per_user": 3, "valid_days": 9},
+    "ferry": {"price": 45, "value": 700, "quantity": 10**6, "budget": 10**12, "per_user": 2, "valid_days": 1},
+    "opera": {"price": 90, "value": 4000, "quantity": 10**6, "budget": 10**12, "valid_days": 30},
+    "market": {"price": 0, "value": 500, "quantity": 10**6, "budget": 20_000, "per_user": 2, "valid_days": 5},
+}
+"""Kinds of campaigns. What costs points is never sold out: who cannot pay gives back a place, and when is a matter of chance."""
+
+
+class Generator:
+    """Plays every line at once in a town of its own, so that people do what they can do, most of the time."""
+
+    def __init__(self, users: int, days: int, seed: int, share: float = SHARE) -> None:
+        """Equal arguments give equal lines."""
+        assert days <= MOST_DAYS
+        self._dice = random.Random(f"{seed} {users} {days}")
+        self._days, self._share = days, share
+        self._newcomers = [f"u{n}" for n in range(users)]
+        self._dice.shuffle(self._newcomers)
+        self._users: list[str] = []
+        self._campaigns: list[str] = []
+        self._vouchers: list[tuple[str, str]] = []
+        self._holds: list[tuple[str, str]] = []
+        self._town = Town()
+        self._wave = self._at = START
+        self._busy: set[str] = set()
+        self._sent: list[Line] = []
+        self._names = 0
+        self._acts: list[tuple[int, Callable[[str], Line | None]]] = [
+            (24, self._award),
+            (14, self._spend),
+            (6, self._hold),
+            (8, self._end_hold),
+            (8, self._transfer),
+            (20, self._purchase),
+            (14, self._redeem),
+            (4, self._profile),
+        ]
+
+    def lines(self) -> Iterator[Line]:
+        """All of them; a line may come again."""
+        for day in range(self._days):
+            for hour in HOURS:
+                self._wave = self._at = START + timedelta(days=day, hours=hour, minutes=STEP * day)
+                self._busy = set()
+                clock = {"clock": self._wave.isoformat()}
+                self._town.play(clock)
+                yield clock
+                yield from self._opening(day) if hour == 1 else self._bustle(day)
+
+    # -- waves
+
+    def _opening(self, day: int) -> Iterator[Line]:
+        """What the town offers anew."""
+        if day % 5:
+            return
+        for number, (kind, terms) in enumerate(CAMPAIGNS.items()):
+            campaign, partner = f"{kind}-{day}", PARTNERS[number % len(PARTNERS)]
+            who, about = {"user": partner, "role": "Partner"}, {"campaign_id": campaign, "partner_id": partner}
+            ends = (self._wave + timedelta(days=11)).isoformat()
+            yield self._say(
+                "promotions.create_campaign", who, {**about, **terms, "name": kind, "currency": "EUR", "sale_to": ends}
+            )
+            yield self._say("promotions.activate_campaign", who, about)
+            self._campaigns.append(campaign)
+
+    def _bustle(self, day: int) -> Iterator[Line]:
+        left = (self._days - day) * (len(HOURS) - 1)
+        coming = len(self._newcomers) if left <= 1 else max(1, len(self._newcomers) * 2 // (left + 1))
+        for _ in range(min(coming, len(self._newcomers))):
+            yield from self._twisted(self._register(self._newcomers.pop()))
+        settled = [user for user in self._users if user not in self._busy]
+        weights = [weight for weight, _ in self._acts]
+        for user in self._dice.sample(settled, int(len(settled) * self._share)):
+            (_, act), *_ = self._dice.choices(self._acts, weights)
+            if user not in self._busy and (line := act(user)):
+                yield from self._twisted(line)
+
+    def _twisted(self, line: Line) -> Iterator[Line]:
+        """The line, and now and then one that is wrong, and one that has come before."""
+        if self._dice.random() < ILLEGAL:
+            yield self._wrong()
+        yield line
+        if self._dice.random() < DOUBLE:
+            yield self._dice.choice([line, self._dice.choice(self._sent[-300:]), self._dice.choice(self._sent)])
+
+    # -- lines
+
+    def _say(self, command: str, who: Line | None, data: Line) -> Line:
+        line = {**self._around(), "command": command, "as": who, "data": data}
+        self._town.play(line)
+        self._sent.append(line)
+        return line
+
+    def _around(self) -> Line:
+        self._at += timedelta(milliseconds=7)
+        at = self._at
+        if self._dice.random() < LATE:
+            at -= timedelta(seconds=self._dice.randrange(4000))
+        random_bits = self._dice.getrandbits(62)
+        identifier = UUID(int=int(self._at.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62 | random_bits)
+        return {"at": at.isoformat(), "id": str(identifier)}
+
+    def _by(self, user: str, command: str, **data: Any) -> Line:
+        self._busy.add(user)
+        return self._say(command, {"user": user, "role": "User"}, {"user_id": user, **data})
+
+    def _name(self, kind: str) -> str:
+        self._names += 1
+        return f"{kind}{self._names}"
+
+    def _balance(self, user: str) -> int:
+        return self._town.points.wallets[user].available
+
+    def _some(self, user: str) -> int:
+        """An amount that the user has, most of the time."""
+        have = self._balance(user)
+        return (
+            self._dice.randint(1, max(1, have // 2)) if self._dice.random() < 0.9 else have + self._dice.randint(1, 50)
+        )
+
+    def _register(self, user: str) -> Line:
+        """Sometimes with an address that somebody has."""
+        taken = bool(self._users) and self._dice.random() < 0.02
+        name = self._dice.choice(self._users) if taken else user
+        self._busy |= {user, name}
+        if not taken:
+            self._users.append(user)
+        return self._say("identity.register_user", None, {"user_id": user, "email": f"{name}@example.com"})
+
+    def _profile(self, user: str) -> Line:
+        return self._by(user, "identity.update_profile", language=self._dice.choice(["de", "en", "fr", "lv"]))
+
+    def _award(self, user: str) -> Line:
+        self._busy.add(user)
+        data: Line = {"user_id": user, "amount": self._dice.randint(5, 80)}
+        if self._dice.random() < 0.5:  # ends at midnight, when nothing else happens
+            midnight = self._wave.replace(hour=0) + timedelta(days=self._dice.randint(1, 12))
+            data["expires_at"] = midnight.isoformat()
+        if self._dice.random() < 0.3:
+            data |= {"rule": "survey", "source": f"survey-{self._dice.randint(1, 6)}"}
+        return self._say("points.award_points", ROOT, data)
+
+    def _spend(self, user: str) -> Line:
+        return self._by(user, "points.spend_points", amount=self._some(user), reference=self._name("order-"))
+
+    def _hold(self, user: str) -> Line:
+        name = self._name("h")
+        self._holds.append((user, name))
+        return self._by(user, "points.hold_points", hold_id=name, amount=self._some(user))
+
+    def _end_hold(self, _: str) -> Line | None:
+        if not self._holds:
+            return None
+        user, name = self._dice.choice(self._holds)
+        if user in self._busy:
+            return None
+        if self._dice.random() < 0.8:
+            self._holds.remove((user, name))
+        return self._by(user, self._dice.choice(["points.capture_hold", "points.release_hold"]), hold_id=name)
+
+    def _transfer(self, user: str) -> Line | None:
+        to = self._dice.choice(self._users)
+        if to == user or to in self._busy:
+            return None
+        self._busy.add(to)
+        return self._by(user, "points.transfer_points", transfer_id=self._name("t"), to=to, amount=self._some(user))
+
+    def _purchase(self, user: str) -> Line:
+        campaign, voucher = self._dice.choice(self._campaigns), self._name("v")
+        self._vouchers.append((campaign, voucher))
+        return self._by(user, "promotions.purchase_voucher", campaign_id=campaign, voucher_id=voucher)
+
+    def _redeem(self, _: str) -> Line | None:
+        if not self._vouchers:
+            return None
+        campaign, voucher = self._dice.choice(self._vouchers[-3000:])
+        owner = self._town.promotions.campaigns[campaign].vouchers.get(voucher, {}).get("user")
+        if owner is None or owner in self._busy:
+            return None
+        self._busy.add(owner)
+        partner = self._town.promotions.campaigns[campaign].partner
+        if self._dice.random() < 0.05:
+            partner = self._dice.choice(PARTNERS)
+        code: Any = {"voucher": voucher} if self._dice.random() < 0.95 else f"{voucher}-MFRGGZDFMZTWQ2LK"
+        about = {"campaign_id": campaign, "partner_id": partner, "code": code}
+        return self._say("promotions.redeem_voucher", {"user": partner, "role": "Partner"}, about)
+
+    def _wrong(self) -> Line:
+        """What the door does not let in."""
+        user = self._dice.choice(self._users or ["u0"])
+        amount: Any = self._dice.choice([0, -5, 1.5, MOST + 1, "10", None])
+        other = {"user": "mallory", "role": "User"}
+        spend = {"user_id": user, "amount": 5}
+        command, who, data = self._dice.choice(
+            [
+                ("points.award_points", ROOT, {**spend, "amount": amount}),
+                ("points.award_points", {"user": user, "role": "User"}, spend),
+                ("points.spend_points", {"user": user, "role": "User"}, {**spend, "amount": amount}),
+                ("points.spend_points", other, spend),
+                ("points.transfer_points", {"user": user, "role": "User"}, {**spend, "transfer_id": "t0", "to": user}),
+            ]
+        )
+        return self._say(command, who, data)
