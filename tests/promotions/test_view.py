@@ -7,8 +7,17 @@ from typing import Any
 import asyncpg
 import pytest
 
-from agents.promotions.sink import CampaignRow, VoucherRow
-from agents.promotions.view import CampaignStats, campaign_stats, my_vouchers, voucher_by_code
+from agents.promotions.sink import CampaignRow, PromoCodeRow, RedemptionRow, StaffRow, VoucherRow
+from agents.promotions.view import (
+    CampaignStats,
+    active_promotions,
+    campaign_stats,
+    my_vouchers,
+    promo_codes,
+    redemptions_by_partner,
+    voucher_at_venue,
+    voucher_by_code,
+)
 from sinks.postgres import migrate
 from streams.settings import Settings
 from streams.view import Paging
@@ -34,8 +43,20 @@ def voucher(n: int, user: str, partner: str, **given: Any) -> VoucherRow:
         valid_from=NOON,
         valid_to=NOON + timedelta(days=1),
         redeemed_at=None,
+        kind="voucher",
+        capacity=1,
+        used=0,
+        held=0,
     )
     return bought._replace(**given)
+
+
+def redemption(n: int) -> RedemptionRow:
+    """What was redeemed n seconds after noon, two at the same time; the first was rolled back."""
+    status, reason = ("redeemed", None) if n else ("rolled_back", "A mistake")
+    at, undone = NOON + timedelta(seconds=n // 2), None if n else NOON + timedelta(hours=1)
+    ids = "c", f"r{n}", "p1", "v1", "ann", None, "bar", "sue"
+    return RedemptionRow(*ids, 100, "EUR", status, reason, at, undone)
 
 
 @pytest.fixture
@@ -48,12 +69,28 @@ async def db(settings: Settings) -> AsyncIterator[Any]:
     rows += [voucher(8, "bob", "p2"), voucher(9, "bob", "p1", valid_from=None, valid_to=None, **nothing)]
     await connection.copy_records_to_table("voucher", records=rows)
     terms = {"partner_id": "p1", "name": "A coffee", "status": "active", "price": 30, "value": 100, "currency": "EUR"}
-    counts = {"reserved": 1, "issued": 4, "failed": 9, "redeemed": 2, "expired": 1}
+    counts = {"reserved": 1, "issued": 4, "failed": 9, "redeemed": 2, "expired": 1, "given": 1, "taken": 200}
+    nothing = dict.fromkeys(CampaignRow._fields) | dict.fromkeys(("cancelled", "refunded", "min_spend"), 0)
+    usual = {
+        "kind": "voucher",
+        "venues": "v1 v2",
+        "quantity": 10,
+        "max_uses": 1,
+        "min_quantity": 1,
+        "per_user": 1,
+        "spend": 500,
+    }
     campaigns = [
-        CampaignRow(campaign_id=name, quantity=10, budget=budget, **terms, **counts)  # type: ignore[arg-type]
-        for name, budget in (("c", 5000), ("d", 799))
+        CampaignRow(**{**nothing, **usual, **terms, **counts, "campaign_id": name, "budget": budget, "unsold": left})
+        for name, budget, left in (("c", 5000, 5), ("d", 799, 2))
     ]
     await connection.copy_records_to_table("campaign", records=campaigns)
+    codes = [PromoCodeRow("d", f"CODE{n}", "p1", 5, n, 1, NOON, NOON + timedelta(days=1)) for n in range(3)]
+    await connection.copy_records_to_table("promo_code", records=codes)
+    uses = [redemption(n) for n in range(4)]
+    await connection.copy_records_to_table("redemption", records=[*uses, redemption(4)._replace(partner_id="p2")])
+    staff = [StaffRow("bar", "sue", "p1"), StaffRow("bar", "tim", None), StaffRow("inn", "sue", "p2")]
+    await connection.copy_records_to_table("staff", records=staff)
     yield connection
     await connection.close()
 
@@ -87,9 +124,61 @@ async def test_a_partner_sees_a_voucher_of_his_own_by_its_code_and_not_whose_it_
     assert await voucher_by_code(db, "p1", "v3-OTHER") is None
 
 
+async def test_who_works_at_a_venue_sees_the_vouchers_of_the_partner_there(db: Any) -> None:
+    found = await voucher_at_venue(db, "sue", "bar", "v3-SECRET")
+
+    assert found
+    assert (found.voucher_id, found.left) == ("v3", 1)
+    assert await voucher_at_venue(db, "sue", "inn", "v3-SECRET") is None
+    assert await voucher_at_venue(db, "tim", "bar", "v3-SECRET") is None
+    assert await voucher_at_venue(db, "eve", "bar", "v3-SECRET") is None
+
+
+async def test_redemptions_of_a_partner_go_back_to_the_first_and_tell_which_were_undone(db: Any) -> None:
+    first = await redemptions_by_partner(db, "p1", Paging(limit=3))
+    rest = await redemptions_by_partner(db, "p1", Paging.read(first.next, 3))
+
+    assert [one.redemption_id for one in (*first.items, *rest.items)] == ["r3", "r2", "r1", "r0"]
+    assert [(one.status, one.reason) for one in (*first.items, *rest.items)][2:] == [
+        ("redeemed", None),
+        ("rolled_back", "A mistake"),
+    ]
+    assert rest.next is None
+    assert "user_id" not in first.items[0].model_dump()
+
+
+async def test_promo_codes_are_shown_to_their_partner_alone(db: Any) -> None:
+    first = await promo_codes(db, "p1", "d", Paging(limit=2))
+
+    assert [(one.code, one.used, one.reserved, one.left) for one in first.items] == [
+        ("CODE0", 0, 1, 4),
+        ("CODE1", 1, 1, 3),
+    ]
+    rest = await promo_codes(db, "p1", "d", Paging.read(first.next, 2))
+    assert [one.code for one in rest.items] == ["CODE2"]
+    assert (await promo_codes(db, "p2", "d", Paging())).items == []
+
+
+async def test_what_is_on_sale_is_for_all_to_see(db: Any) -> None:
+    await db.execute("UPDATE campaign SET status = 'paused' WHERE campaign_id = 'd'")
+    (shown,) = (await active_promotions(db, Paging())).items
+
+    assert (shown.campaign_id, shown.left, shown.venues, shown.sale_to) == ("c", 5, ["v1", "v2"], None)
+
+
 async def test_the_figures_of_a_campaign_tell_what_is_left_by_quantity_and_by_budget(db: Any) -> None:
-    usual = {"name": "A coffee", "status": "active", "quantity": 10, "currency": "EUR"}
-    counts = {"reserved": 1, "issued": 4, "redeemed": 2, "expired": 1, "failed": 9, "points_taken": 120, "spend": 500}
+    usual = {"name": "A coffee", "status": "active", "quantity": 10, "currency": "EUR", "kind": "voucher"}
+    counts = {
+        "reserved": 1,
+        "issued": 4,
+        "redeemed": 2,
+        "expired": 1,
+        "cancelled": 0,
+        "failed": 9,
+        "given": 1,
+        "refunded": 0,
+    }
+    counts |= {"points_taken": 90, "spend": 500, "taken": 200}
 
     expected = CampaignStats.model_validate({"campaign_id": "c", "budget": 5000, "left": 5, **usual, **counts})
     assert await campaign_stats(db, "p1", "c") == expected

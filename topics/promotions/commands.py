@@ -10,6 +10,7 @@ from topics.promotions.terms import (
     PROMOTIONS,
     Amount,
     AtTill,
+    BatchId,
     Count,
     Currency,
     Id,
@@ -144,18 +145,19 @@ class GeneratePromoCodes(
     topic=PROMOTIONS,
     roles=("Partner",),
     owner="partner_id",
-    examples=({**SUMMER, "codes": ["SUMMER10"]}, {**SUMMER, "count": 25}),
+    examples=({**SUMMER, "codes": ["SUMMER10"]}, {**SUMMER, "batch_id": "flyer", "count": 25}),
     after=("activate_campaign",),
 ):
-    """Make `count` codes that nobody can guess, or these `codes`. What they are is told to the partner by the view `promo_codes`."""
+    """Make `count` codes that nobody can guess and that begin with `batch_id`, or else these `codes`. The view `promo_codes` tells them to the partner."""
 
+    batch_id: BatchId | None = None
     count: Annotated[int, Field(strict=True, ge=1, le=MAX_CODES)] | None = None
     codes: Annotated[tuple[Id, ...], Field(max_length=MAX_CODES)] = ()
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.count is None) == (not self.codes):
-            raise ValueError("give either count or codes")
+        if (self.count is None) != (self.batch_id is None) or (self.count is None) == (not self.codes):
+            raise ValueError("give either batch_id and count, or codes")
         if len(set(self.codes)) < len(self.codes):
             raise ValueError("a code is there twice")
         return self
@@ -167,7 +169,11 @@ class IssueVoucher(
     topic=PROMOTIONS,
     roles=("Partner",),
     owner="partner_id",
-    examples=({**COFFEE, "voucher_id": "v2", "user_id": "u2"}, {**GIFT, "voucher_id": "g1", "user_id": "u2"}),
+    examples=(
+        {**COFFEE, "voucher_id": "v2", "user_id": "u2"},
+        {**GIFT, "voucher_id": "g1", "user_id": "u2"},
+        {**GIFT, "voucher_id": "g2", "user_id": "u3"},
+    ),
     after=("activate_campaign",),
 ):
     """Give a voucher to a user for nothing; it counts as one that was sold."""
@@ -270,7 +276,7 @@ class TransferVoucher(
     topic=PROMOTIONS,
     roles=("User",),
     owner="user_id",
-    examples=({"campaign_id": "gift", "voucher_id": "g1", "user_id": "u2", "to": "u3"},),
+    examples=({"campaign_id": "gift", "voucher_id": "g2", "user_id": "u3", "to": "u4"},),
     after=("issue_voucher",),
 ):
     """Give one's voucher to another user. It gets a new code; the old one is good for nothing."""

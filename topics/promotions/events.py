@@ -7,6 +7,7 @@ from streams.contract import Event, Name, Text
 from topics.promotions.terms import (
     PROMOTIONS,
     Amount,
+    BatchId,
     Currency,
     Id,
     Price,
@@ -46,13 +47,15 @@ class CampaignBudgetExhausted(Event, topic=PROMOTIONS):
 
 
 class PromoCodesGenerated(Event, topic=PROMOTIONS):
-    """These codes are good in [`valid_from`, `valid_to`)."""
+    """These codes are good in [`valid_from`, `valid_to`). Those of a batch follow from its id and `seed`, so that nothing need be kept of each."""
 
     campaign_id: Id
     partner_id: Name
     codes: tuple[Id, ...]
     valid_from: datetime
     valid_to: datetime
+    batch_id: BatchId | None = None
+    seed: Name | None = None
 
 
 class VoucherIssued(Event, topic=PROMOTIONS):

@@ -17,6 +17,9 @@ MAX_VENUES = 50  # that a campaign names
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
 """An id of a campaign, a voucher or an order; it has no colon, and two of them fit into the id of a hold."""
 
+BatchId = Annotated[str, Field(strict=True, min_length=1, max_length=20, pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
+"""What the codes of a batch begin with."""
+
 Price = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
 """Points; 0 is free."""
 
