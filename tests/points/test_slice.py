@@ -5,8 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from agents.points.agent import SIGN_UP_POINTS
-from agents.points.rules import Account, Shelf, Transfer
+from agents.points.rules import SIGN_UP_POINTS, Account, Shelf, Tally, Transfer
 from streams.contract import Command
 from streams.decision import ROOT
 from streams.personal import seal
@@ -64,7 +63,7 @@ def test_a_transfer_is_accepted_when_it_arrived(kit: Kit) -> None:
         ("ann", "sent", "user:ann:available", "system:transit", 6),
         ("bob", "received", "system:transit", "user:bob:available", 6),
     ]
-    assert kit.state("ann") == Account(available=4)
+    assert kit.state("ann") == Account(available=4, tally=Tally(transit=6))
     transfer = kit.state("ann", "transfer/t")
     assert isinstance(transfer, Transfer)
     assert transfer.status == "arrived"
@@ -105,7 +104,11 @@ def test_who_signs_up_gets_points_once() -> None:
         told, again = kit.send(register), kit.send(register)
 
         assert (told.status, again.status) == ("accepted", "rejected")
-        assert [event.wire_name for event in told.events][-2:] == ["user_registered", "points_awarded"]
+        assert [event.wire_name for event in told.events][-3:] == [
+            "user_registered",
+            "points_rule_applied",
+            "points_awarded",
+        ]
         assert kit.rows("balance") == [("ann", SIGN_UP_POINTS, 0)]
         (registered,) = [e for e in kit.envelopes() if e.type == UserRegistered.wire_name]
         award = AwardPoints(user_id="ann", amount=5, rule="sign_up", source=registered.event_id)
@@ -172,5 +175,7 @@ def test_the_events_alone_rebuild_documents_and_rows(kit: Kit) -> None:
     assert {key: stored.data for key, stored in rebuilt.states.items()} == {
         key: stored.data for key, stored in live.states.items()
     }
-    assert kit.state("ann", ROOT) == Account(available=50, held=20, shelves=(Shelf(end, free=0, away=20),))
+    assert kit.state("ann", ROOT) == Account(
+        available=50, held=20, shelves=(Shelf(end, free=0, away=20),), tally=Tally(expired=5, transit=5)
+    )
     assert kit.rows("balance") == [("ann", 50, 20), ("bob", 0, 0)]

@@ -185,7 +185,7 @@ class ReversePointsEntry(
         {"user_id": "u1", "entry": "award/first_quest/quest-17", "reason": "Awarded by mistake."},
         {"user_id": "u1", "entry": "spend/s1", "amount": 5, "reason": "A part was sent back."},
     ),
-    after=("award_points", "spend_points"),
+    after=("spend_points",),
 ):
     """Take back an award, or give back what was spent, once: all of it or `amount`, never more.
 
@@ -272,7 +272,7 @@ class DefinePointsRule(
     Condition and formula are CEL on `event`, its payload without personal data; `user`, with `id`, `tier` and `available`; and `at`, when it
     happened. They are tried first, and refused as `bad_condition` if they fail. An amount below 1 is nothing. A user gets at most `cap_per_day` for what
     happened on one day (UTC) and `cap_per_user` in all; an award is cut to what is left. It is unlocked `pending` days later and expires `validity` days later, both at the
-    end of that day; after more than 31 days, at the end of that month. A rule that is defined again keeps its event, and the version before counts until
+    end of that day; after more than 31 days, at the end of that month. A rule that is defined again keeps its event, and the revision before counts until
     this one is activated.
     """
 
@@ -292,7 +292,7 @@ class ActivatePointsRule(
     examples=({"rule_id": "redeemed"}, {"rule_id": "orders"}),
     after=("define_points_rule",),
 ):
-    """From now on the rule counts, in the version that was defined last."""
+    """From now on the rule counts, in the revision that was defined last."""
 
 
 class DeactivatePointsRule(

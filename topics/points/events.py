@@ -141,7 +141,7 @@ class PointsRuleApplied(OfRule, Event, topic=POINTS):
     """The rule rewards the user for a source; `points_awarded` follows, of so many points."""
 
     user_id: Name
-    version: int
+    revision: int
     event: Name
     source: Name
     occurred_at: Moment
@@ -153,7 +153,7 @@ class PointsRuleFailed(OfRule, Event, topic=POINTS):
     """The rule could not be applied to a source, which gets nothing by it; `words` say why."""
 
     user_id: Name
-    version: int
+    revision: int
     event: Name
     source: Name
     words: Text
@@ -241,22 +241,22 @@ class TierDowngraded(Event, topic=POINTS):
 
 
 class PointsRuleDefined(OfRule, RuleTerms, Event, topic=POINTS, key="program"):
-    """There is this version of a rule; it counts once it is activated. What it says was judged when it was defined."""
+    """There is this revision of a rule; it counts once it is activated. What it says was judged when it was defined."""
 
     condition: Text
     amount: Points | Text
-    version: int
+    revision: int
 
 
 class PointsRuleActivated(OfRule, Event, topic=POINTS, key="program"):
     event: Name
-    version: int
+    revision: int
 
 
 class PointsRuleDeactivated(OfRule, Event, topic=POINTS, key="program"):
     event: Name
-    version: int
+    revision: int
 
 
 class TiersDefined(OfProgram, TierTerms, Event, topic=POINTS, key="program"):
-    version: int
+    revision: int

@@ -11,7 +11,6 @@ from streams.contract import Moment, Name, Text, Topic
 MAX_POINTS = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
 Points = Annotated[int, Field(strict=True, ge=1, le=MAX_POINTS)]
-
 """An amount of points: whole, positive."""
 
 
@@ -22,23 +21,19 @@ def _not_nothing(amount: int) -> int:
 
 
 Change = Annotated[int, Field(strict=True, ge=-MAX_POINTS, le=MAX_POINTS), AfterValidator(_not_nothing)]
-
 """So many points more, or less; not 0."""
 
 Days = Annotated[int, Field(strict=True, ge=1, le=3650)]
 
 Reason = Annotated[Text, Field(min_length=1)]
-
 """Why, in words; for the books, so nothing personal."""
 
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
 """An id of a rule or a tier. One with a colon, such as `referral:autumn`, is of a rule that another domain keeps."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}"
 
 Entry = Annotated[str, Field(strict=True, pattern=rf"^(award/{_NAME}/{_NAME}|spend/{_NAME}|hold/{_NAME})$")]
-
 """What can be taken back: `award/<rule>/<source>`, `spend/<spend_id>` or `hold/<hold_id>`, once it is captured."""
 
 Program = Literal["main"]
