@@ -16,8 +16,9 @@ Envelopes = Mapping[tuple[str, int], list[dict[str, Any]]]
 Rows = Mapping[str, list[dict[str, Any]]]
 """`<domain>.<table>` -> its rows."""
 
-TIMED = {  # event that a timer's command leaves -> the command and its fields
+TIMED: dict[str, tuple[str, tuple[str, ...]]] = {  # event that a timer's command leaves -> the command and its fields
     "points_expired": ("expire_points", ("user_id",)),
+    "campaign_ended": ("end_campaign", ("campaign_id", "partner_id")),
     "voucher_expired": ("expire_voucher", ("campaign_id", "voucher_id")),
     "voucher_purchase_failed": ("fail_purchase", ("campaign_id", "voucher_id", "user_id", "reason")),
 }

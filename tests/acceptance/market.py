@@ -1,5 +1,6 @@
 """Promotions once more, in the plainest way there is. Of a voucher's code only its owner knows more than where it begins."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from tests.acceptance.model import Step
 
 PATIENCE = timedelta(minutes=15)
+WRONG_CODES, WRONG_WINDOW = 10, timedelta(minutes=1)
+OVER = ("ended", "exhausted")
 Result = tuple[str, str | None]
 
 
@@ -55,6 +58,7 @@ class Market:
         self.campaigns: dict[str, Campaign] = {}
         self.results: dict[str, Result] = {}
         self._codes = codes
+        self._tries: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
 
     def play(self, step: Step) -> None:
         """Do it."""
@@ -74,9 +78,15 @@ class Market:
     def _activate_campaign(self, campaign: Campaign | None, step: Step) -> str | None:
         if not campaign or campaign.terms["partner_id"] != step.data["partner_id"]:
             return "campaign_not_found"
-        if campaign.status == "active":
-            return "already_active"
+        if campaign.status in ("active", *OVER):
+            return f"already_{campaign.status}"
         campaign.status = "active"
+        return None
+
+    def _end_campaign(self, campaign: Campaign | None, step: Step) -> str | None:
+        if not campaign or campaign.status in OVER:
+            return f"already_{campaign.status}" if campaign else "campaign_not_found"
+        campaign.status = "ended"
         return None
 
     def _purchase_voucher(self, campaign: Campaign | None, step: Step) -> str | None:
@@ -93,11 +103,12 @@ class Market:
 
     def _unavailable(self, campaign: Campaign, step: Step) -> str | None:
         begin, ends = campaign.time("sale_from"), (campaign.time("sale_to"), campaign.time("valid_to"))
-        if campaign.status != "active":
+        if campaign.status == "draft":
             return "campaign_not_active"
         if begin and step.at < begin:
             return "sale_not_begun"
-        return "campaign_ended" if any(end and end <= step.at for end in ends) else None
+        over = campaign.status == "ended" or any(end and end <= step.at for end in ends)
+        return "campaign_ended" if over else None
 
     def _exhausted(self, campaign: Campaign, step: Step) -> str | None:
         terms = campaign.terms
@@ -114,6 +125,9 @@ class Market:
         voucher.status, voucher.valid_from = "valid", max(now, campaign.time("valid_from") or now)
         days = timedelta(days=campaign.terms.get("valid_days") or 0)
         voucher.valid_to = campaign.time("valid_to") or voucher.valid_from + days
+        sold, terms = campaign.count("valid", "redeemed", "expired"), campaign.terms
+        if campaign.status == "active" and (sold == terms["quantity"] or (sold + 1) * terms["value"] > terms["budget"]):
+            campaign.status = "exhausted"
 
     def _confirm_purchase(self, campaign: Campaign | None, step: Step) -> str | None:
         voucher = campaign and campaign.vouchers.get(step.data["voucher_id"])
@@ -145,11 +159,14 @@ class Market:
         self.results[voucher.purchase] = ("rejected", reason)
 
     def _redeem_voucher(self, campaign: Campaign | None, step: Step) -> str | None:
+        tries = self._tries[step.data["campaign_id"], step.data["partner_id"]]
+        if len([at for at in tries[-WRONG_CODES:] if step.at < at + WRONG_WINDOW]) == WRONG_CODES:
+            return "too_many_attempts"
         name = step.data["code"].rpartition("-")[0]
         voucher = campaign and campaign.vouchers.get(name)
-        if not campaign or not voucher or campaign.terms["partner_id"] != step.data["partner_id"]:
-            return "not_found"
-        if self._codes.get((step.data["campaign_id"], name)) != step.data["code"]:
+        known = campaign and campaign.terms["partner_id"] == step.data["partner_id"]
+        if not voucher or not known or self._codes.get((step.data["campaign_id"], name)) != step.data["code"]:
+            tries.append(step.at)
             return "not_found"
         if voucher.status == "redeemed":
             return "already_redeemed"

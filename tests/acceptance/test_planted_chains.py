@@ -5,8 +5,6 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,16 +14,16 @@ from agents.points import sink as points_rows
 from agents.promotions import sink as promotions_rows
 from examples.generate import Line
 from examples.journeys import SHOWN, Journeys
-from streams.agent import Agent, Decider, Policy, agents_of, no_timer
+from streams.agent import Agent, Decider, Policy, agents_of
 from streams.contract import Command
 from streams.envelope import Actor
 from streams.ids import uuid7
 from streams.producer import command_record, signed
-from streams.table import Table
 from streams.testing import SIGNER, Kit
 from tests.acceptance.answers import answer
 from tests.acceptance.chains import wrongs
 from tests.acceptance.left import Left, look
+from tests.acceptance.planting import planted
 from topics.identity import IDENTITY
 from topics.points import POINTS, ReleaseHold
 from topics.promotions import PROMOTIONS, VoucherPurchased, hold_of
@@ -48,27 +46,12 @@ def rule(domain: str, right: str, wrong: str) -> Change:
     """The agents with this change in the text of a domain's rules."""
 
     def change(agents: list[Agent]) -> list[Agent]:
-        return [_planted(agent, right, wrong) if _decides(agent, domain) else agent for agent in agents]
+        return [
+            planted(agent, right, wrong) if isinstance(agent, Decider) and agent.topic.domain == domain else agent
+            for agent in agents
+        ]
 
     return change
-
-
-def _decides(agent: Agent, domain: str) -> bool:
-    return isinstance(agent, Decider) and agent.topic.domain == domain
-
-
-def _planted(agent: Agent, right: str, wrong: str) -> Agent:
-    assert isinstance(agent, Decider)
-    module = agent.decide.__module__
-    text = Path(*module.split(".")).with_suffix(".py").read_text("utf-8")
-    assert right in text
-    changed = ModuleType(module)
-    exec(compile(text.replace(right, wrong), "rules with a bug", "exec"), vars(changed))
-    kinds = {name: getattr(changed, kind.__name__) for name, kind in agent.table.types.items()}
-    rules = {name: getattr(changed, name) for name in ("decide", "evolve", "reads")}
-    return dataclasses.replace(
-        agent, table=Table(agent.table.name, kinds), timer=getattr(changed, "timer", no_timer), **rules
-    )
 
 
 def policy(name: str, event: type, *more: Callable[[Any], Any]) -> Change:
@@ -117,19 +100,20 @@ BUGS: dict[str, Change] = {
     ),
     "a timer is lost": rule(
         "promotions",
-        'case Voucher(status="valid", valid_to=datetime() as at):',
-        'case Voucher(status="lost", valid_to=datetime() as at):',
+        'case Voucher(status="valid", valid_to=datetime() as at) if',
+        'case Voucher(status="lost", valid_to=datetime() as at) if',
     ),
     "one too many is sold": rule("promotions", "campaign.issued + campaign.reserved >=", "campaign.issued >"),
     "the budget does not count what is being paid for": rule(
         "promotions",
-        "return self.value * (self.issued + self.reserved)",
-        "return self.value * self.issued - self.value",
+        "return self.worth * (self.issued + self.reserved)",
+        "return self.worth * self.issued - self.worth",
     ),
     "a user may have one more": rule(
         "promotions", "shopper.count >= campaign.per_user", "shopper.count > campaign.per_user"
     ),
     "a voucher is redeemed twice": rule("promotions", 'if voucher.status == "redeemed":', "if False:"),
+    "somebody may try as many codes as they like": rule("promotions", "len(self.wrong) < WRONG_CODES", "True"),
     "points expire and stay": rule(
         "points",
         "case PointsSpent() | PointsExpired():\n            return account.move(-amount",
