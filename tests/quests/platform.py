@@ -128,17 +128,14 @@ def quest(name: str, **terms: Any) -> CreateQuest:
 def happen(platform: Stepping, one: Happening) -> Outcome:
     """It happens, or is told."""
     platform.advance(timedelta(seconds=1))
-    return platform.send(
-        ObserveEvent.model_validate(
-            {
-                "user_id": one.user_id,
-                "event": one.event,
-                "event_id": f"e{len(platform.outcomes)}",
-                "occurred_at": platform.now - one.ago,
-                "facts": {"minutes": one.minutes},
-            }
-        )
-    )
+    return observe(platform, one.user_id, one.event, platform.now - one.ago, minutes=one.minutes)
+
+
+def observe(platform: Stepping, user_id: str, event: str, when: datetime, **facts: Any) -> Outcome:
+    """Tell what happened to a user at a time."""
+    event_id = f"e{len(platform.outcomes)}"
+    body = {"user_id": user_id, "event": event, "event_id": event_id, "occurred_at": when, "facts": facts}
+    return platform.send(ObserveEvent.model_validate(body))
 
 
 users, quests = st.sampled_from(USERS), st.sampled_from(list(QUESTS))
