@@ -84,12 +84,13 @@ def timer(key: str, sub_key: str, document: Any) -> Timer | None:
 
 
 def decide(state: Documents, command: Any, case: Case) -> Decision:
-    """What a command leads to; pending points whose time has come are there before it, and what the user owes is taken after it."""
+    """What a command leads to; pending points whose time has come are there before it, and what the user owes is taken before and after it."""
     account: Account = state[ROOT]
     if not account.pending and not account.owed:
         return _decide(state, command, case)
     course = Course(command.key, state, case.now)
     accounts.unlock(course)
+    accounts.collect(course)
     decision = _decide(course.state, command, case)
     if isinstance(decision, Refuse):
         return decision
