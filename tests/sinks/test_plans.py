@@ -26,7 +26,7 @@ DOMAINS = discover.domains()
 SMALL = {"migrations", "offsets"}  # a row a migration, or an agent and partition
 FILL = {  # a value of each type, made of the number `n` of its row
     "text": "'k' || n", "bigint": "n", "integer": "n % 1000", "boolean": "true", "uuid": "('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid",
-    "timestamp with time zone": "timestamptz '2026-01-01' + n * interval '1 s'", "json": "'[]'::json", "bytea": "('k' || n)::bytea",
+    "timestamp with time zone": "timestamptz '2026-01-01' + n * interval '1 s'", "date": "date '2026-01-01' + n::integer", "json": "'[]'::json", "bytea": "('k' || n)::bytea",
 }  # fmt: skip
 WORD = {  # few of these differ
     "agent": "'points'", "topic": "'points.commands'", "partition": "(n % 4)::integer", "action": "'skip'", "status": "'waiting'",
