@@ -14,7 +14,7 @@ from tests.month.plain.town import Town
 from tests.month.plain.wallet import MOST
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
-HOURS = (1, 8, 12, 16, 20)  # when the clock is moved
+HOURS = (1, 8, 13, 18)  # when the clock is moved
 STEP = 7  # minutes later each day, so that nothing becomes due while a wave runs
 MOST_DAYS = 31
 SHARE = 0.09  # of the users do something in a wave

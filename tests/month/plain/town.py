@@ -37,8 +37,8 @@ def legal(name: str, who: Line | None, data: Line) -> bool:
     if name in ADMINS:
         return False
     if name in PARTNERS:
-        return who["role"] == "Partner" and who["user"] == data["partner_id"]
-    return who["role"] == "User" and who["user"] == data["user_id"] and data.get("to") != data["user_id"]
+        return bool(who["role"] == "Partner" and who["user"] == data["partner_id"])
+    return bool(who["role"] == "User" and who["user"] == data["user_id"] and data.get("to") != data["user_id"])
 
 
 class Town:
