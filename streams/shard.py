@@ -10,7 +10,7 @@ import msgspec
 from streams.agent import Evolve, Reads, TimerOf, no_timer
 from streams.decision import ROOT, State
 from streams.errors import CaravanError
-from streams.store import Stored
+from streams.store import BadData, Stored
 from streams.table import EPOCH, Document, Table
 
 LIMIT = 128 << 20  # bytes of documents a partition keeps hot, about
@@ -175,17 +175,23 @@ class Shard:
         return timers
 
     def take(self) -> list[Stored]:
-        """The documents changed since the last take, sorted by key, as they are to be stored."""
+        """The documents changed since the last take, sorted by key, as they are to be stored; raises BadData for one that is no JSON."""
         rules, space = self.table.version, self.space
         dirty, self._dirty = self._dirty, {}
         out = []
         for key in sorted(dirty):
             document = dirty[key]
-            version, data = document.version, _encode(document.state).decode()
+            version, data = document.version, self._encoded(key, document.state)
             out.append(_new(Stored, (space + key, version, document.stored, rules, microseconds(document.at), data)))
             document.stored = version
         self._pinned.append(dirty.keys())
         return out
+
+    def _encoded(self, key: str, state: State) -> str:
+        try:
+            return _encode(state).decode()
+        except Exception as error:  # a rule put something into it that its class does not allow
+            raise BadData(f"{self.table.name} {key}: the document cannot be stored: {error}") from error
 
     def committed(self) -> None:
         """What the oldest take returned is in the store."""

@@ -12,7 +12,20 @@ from streams.table import Table
 
 TALLY = Topic("tally", key="account", partitions=2)
 How = Literal[
-    "well", "many", "raise", "reads", "unread", "undeclared", "nul", "huge", "deny", "silent", "pend", "settle", "echo"
+    "well",
+    "many",
+    "raise",
+    "reads",
+    "unread",
+    "undeclared",
+    "nul",
+    "odd",
+    "huge",
+    "deny",
+    "silent",
+    "pend",
+    "settle",
+    "echo",
 ]
 
 
@@ -91,6 +104,8 @@ def evolve(state: Mapping[str, State], event: Added) -> Mapping[str, State]:
     assert isinstance(total, Sum)
     if event.how == "unread":
         return {"note/other": Note("?")}
+    if event.how == "odd":
+        return {ROOT: Sum(object())}  # type: ignore[arg-type]  # no JSON has it
     return {
         ROOT: Sum(total.total + event.amount, total.entries + 1),
         f"note/{event.amount % 3}": Note(event.note),

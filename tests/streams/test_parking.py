@@ -24,11 +24,14 @@ FORGER = Signer([("test", b"another secret..")])
 
 @pytest.mark.parametrize("place", [0, 1, 3, 6])
 @pytest.mark.parametrize("count", [1, 2, 7])
-async def test_one_record_that_the_store_refuses_is_parked_alone(rig: Rig, place: int, count: int) -> None:
+@pytest.mark.parametrize("how", ["nul", "odd"])
+async def test_one_record_that_the_store_refuses_is_parked_alone(
+    rig: Rig, place: int, count: int, how: tally.How
+) -> None:
     if place >= count:
         place = count - 1
     for n in range(count):
-        rig.send(Add(account=f"{A}", amount=n) if n != place else Add(account=B, amount=n, how="nul"))
+        rig.send(Add(account=f"{A}", amount=n) if n != place else Add(account=B, amount=n, how=how))
     rig.send(Add(account=B, amount=100))
     rig.send(Add(account=A, amount=100))
     rig.decider()

@@ -170,7 +170,7 @@ async def test_what_is_known_of_many_held_keys_is_that_of_two_batches(rig: Rig) 
     assert 20 <= max(seen) <= 40
 
 
-@pytest.mark.parametrize("how", ["raise", "nul"])
+@pytest.mark.parametrize("how", ["raise", "nul", "odd"])
 async def test_poison_delays_other_keys_by_its_own_batch_at_most(rig: Rig, how: How) -> None:
     owner = rig.decider(size=8)
     await until(owner.partition.claimed.is_set)
