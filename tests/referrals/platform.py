@@ -65,6 +65,10 @@ class Town(Stepping):
         assert self.send(command).status == "accepted"
         assert self.send(ActivateReferralScheme(scheme_id=command.scheme_id)).status == "accepted"
 
+    def send_scheme(self, **terms: Any) -> Outcome:
+        """Define a scheme, or its next revision."""
+        return self.send(scheme(**terms))
+
     def register(self, user_id: str, code: str | None = None, **known: Any) -> None:
         """Somebody became a user."""
         at = self.now + timedelta(seconds=1)
