@@ -250,7 +250,8 @@ async def leaderboard(
     )
     mine = await db.fetchrow(
         "SELECT m.user_id, m.score, m.reached_at, 1 + (SELECT count(*) FROM score AS s"
-        " WHERE s.leaderboard_id = $1 AND s.period = $2 AND (-s.score, s.reached_at, s.user_id) < (-m.score, m.reached_at, m.user_id)) AS rank"
+        " WHERE s.leaderboard_id = $1 AND s.period = $2 AND (s.score > m.score"
+        " OR s.score = m.score AND (s.reached_at, s.user_id) < (m.reached_at, m.user_id))) AS rank"
         " FROM score AS m WHERE m.leaderboard_id = $1 AND m.period = $2 AND m.user_id = $3",
         leaderboard_id,
         period,
@@ -281,7 +282,8 @@ async def challenge_standings(
     )
     mine = await db.fetchrow(
         "SELECT m.user_id, m.score, m.reached_at, 1 + (SELECT count(*) FROM entry AS s WHERE s.challenge_id = $1"
-        " AND s.status <> 'left' AND (-s.score, s.reached_at, s.user_id) < (-m.score, m.reached_at, m.user_id)) AS rank"
+        " AND s.status <> 'left' AND (s.score > m.score"
+        " OR s.score = m.score AND (s.reached_at, s.user_id) < (m.reached_at, m.user_id))) AS rank"
         " FROM entry AS m WHERE m.challenge_id = $1 AND m.user_id = $2 AND m.status <> 'left' AND m.score > 0",
         challenge_id,
         me,
