@@ -16,6 +16,7 @@ from agents.referrals.agent import (
 )
 from streams.agent import Decider, Policy
 from streams.contract import Command, Event
+from streams.decision import Case, Refuse
 from streams.sink import Fact
 from tests.stepping import SOMEONE, Outcome, Stepping, Waiting
 from topics.commerce import OrderPaid, OrderRefunded
@@ -68,6 +69,14 @@ class Town(Stepping):
     def send_scheme(self, **terms: Any) -> Outcome:
         """Define a scheme, or its next revision."""
         return self.send(scheme(**terms))
+
+    def details(self, outcome: Outcome) -> Any:
+        """Why a command was refused, as its caller is told."""
+        (decider,) = self._deciders.values()
+        states = self._states(outcome.command)
+        refuse = decider.decide(states, outcome.command, Case(outcome.at, "", self._consulted(outcome.command)))
+        assert isinstance(refuse, Refuse)
+        return refuse.details
 
     def register(self, user_id: str, code: str | None = None, **known: Any) -> None:
         """Somebody became a user."""

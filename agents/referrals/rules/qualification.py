@@ -113,7 +113,8 @@ def first_qualified(
 
 
 def _in_time(scheme: Scheme, act: Act, registered_at: datetime) -> bool:
-    if scheme.event != act.event or act.occurred_at < registered_at:
+    since = registered_at.replace(microsecond=registered_at.microsecond // 1000 * 1000)  # events tell milliseconds
+    if scheme.event != act.event or act.occurred_at < since:
         return False
     return scheme.qualify_days is None or act.occurred_at < registered_at + timedelta(days=scheme.qualify_days)
 
