@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agents.quests.rules.documents import level_of
+from agents.quests.rules.documents import Board, level_of
+from agents.quests.rules.story import period_of
 from streams.envelope import Actor
 from tests.quests import model
 from tests.quests.platform import DAY, FAR, HOUR, TOWER, Happening, at, defined, happen, observe, quest, rows, told
@@ -139,7 +140,10 @@ def test_a_proof_is_given_in_the_window_of_its_task_and_before_the_deadline() ->
 
 def test_events_count_in_the_window_of_their_task_after_the_start_and_before_the_deadline() -> None:
     platform = on({**PAY, "count": 3, "opens": START + 2 * HOUR}, days=1)
-    counted = lambda: rows(platform, "task")[0][8]  # noqa: E731 - asked again and again
+
+    def counted() -> int:
+        found: int = rows(platform, "task")[0][8]
+        return found
 
     pay(platform, HOUR)
     pay(platform)
@@ -489,7 +493,7 @@ def test_a_challenge_that_is_over_stays_as_it_is() -> None:
 @pytest.mark.req("SR065")
 def test_a_day_that_is_told_late_closes_the_gap_and_a_day_too_late_does_not() -> None:
     platform = defined()
-    train = {"event": "workout_recorded"}
+    train: dict[str, Any] = {"event": "workout_recorded"}
     pay(platform, **train)
     platform.advance(2 * DAY)
     pay(platform, **train)
@@ -574,12 +578,9 @@ def test_the_winners_of_a_season_get_its_badge() -> None:
     st.datetimes(min_value=START.replace(tzinfo=None), max_value=at(4000).replace(tzinfo=None)), st.integers(0, 10**9)
 )
 def test_periods_are_those_of_the_calendar_and_levels_cost_100_more_each(time: Any, xp: int) -> None:
-    from agents.quests.rules.documents import Board
-    from agents.quests.rules.story import period_of
-
     moment = time.replace(tzinfo=START.tzinfo)
     for every in ("day", "week", "month", "season"):
-        found = period_of("b", Board(every, START), moment)  # type: ignore[arg-type]  # one of them
+        found = period_of("b", Board(every, START), moment)
         assert (found.period, found.ends_at) == model.period(every, moment)
         assert found.ends_at is None or found.ends_at > moment
     assert level_of(xp % 1_000_000) == model.level(xp % 1_000_000)
