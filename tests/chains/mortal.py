@@ -1,21 +1,22 @@
 """A kit whose worker dies at a write: before it, or after it and before anybody heard; then another worker takes over what it left."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, cast
 
 from streams.agent import Agent, agents_of
 from streams.clock import VirtualClock
-from streams.contract import Command
+from streams.contract import Command, Event
 from streams.envelope import Actor
 from streams.handler import Handler
 from streams.ids import _shaped
 from streams.memory import MemoryBroker, MemoryStore
 from streams.store import Slot
-from streams.testing import ADMIN, Kit, Told
-from tests.standins import StandIns
+from streams.testing import ADMIN, Kit
+from tests.standins import StandIns, tell
 
 START = datetime(2030, 1, 1, 9, tzinfo=UTC)
 COMMITS, APPENDS = frozenset({"commit", "sent"}), frozenset({"append"})
@@ -84,7 +85,7 @@ class MortalKit(Kit):
     def __init__(self, agents: Iterable[Agent], cut: Cut | None = None) -> None:
         """Nothing has happened."""
         self.life, self._cut, self.deaths, self._commands = Life(), cut, 0, 0
-        self.standins = StandIns()
+        self._standins = StandIns()
         super().__init__(*agents, clock=Still())
 
     @classmethod
@@ -96,12 +97,37 @@ class MortalKit(Kit):
         """From now on writes count."""
         self.life.cut, self.life.counting = self._cut, True
 
-    def say(self, command: Command, actor: Actor = ADMIN) -> Told:
-        """Send a command, under an id that it has in every run."""
+    def say(self, command: Command, actor: Actor = ADMIN) -> str:
+        """Send a command, under an id that it has in every run, and have all happen that follows; its status."""
         self._commands += 1
         milliseconds = int(self.clock.now().timestamp() * 1000)
         name = _shaped(milliseconds.to_bytes(6, "big") + self._commands.to_bytes(10, "big"), 7)
-        return self.send(command, actor=actor, command_id=name)
+        return self.send(command, actor=actor, command_id=name).status
+
+    def happen(self, event: Event) -> None:
+        """Something happens in a domain that is not built yet, and is told twice."""
+        record = self._standins.record(event, self.clock.now())
+        tell(self, record, record)
+
+    def pass_time(self, by: timedelta) -> None:
+        """Time passes, and what is due happens."""
+        self.advance(by)
+
+    def code_of(self, campaign_id: str, voucher_id: str) -> str:
+        """What the owner of a voucher shows."""
+        return str(getattr(self.state(campaign_id, f"voucher/{voucher_id}", "promotions"), "code", ""))
+
+    def points(self, name: str) -> int:
+        """What a user has to spend."""
+        return next(int(row[1]) for row in self.rows("balance", "points") if row[0] == name)
+
+    def moves(self, name: str) -> Counter[str]:
+        """The movements of a user's points, by kind."""
+        return Counter(row[3] for row in self.rows("ledger", "points") if row[0] == name)
+
+    def times(self, kind: str) -> int:
+        """How many events of a kind there are; one that a relay repeats is one."""
+        return len({envelope.event_id for envelope in self.envelopes() if envelope.type == kind})
 
     def _handler(self, agent: Agent, slot: Slot) -> Handler:
         with self._wired():

@@ -48,6 +48,8 @@ class Ground:
         self._ahead = timedelta()
         self._told: dict[str, Any] = {}
         self.refused: set[str] = set()
+        self.workers: dict[str, Worker] = {}
+        self.started = 0
         self.domains = {name: agents_of(name) for name in discover.domains()}
         self._stack = AsyncExitStack()
         self._db: Any = None
@@ -66,15 +68,23 @@ class Ground:
             self._stack.push_async_callback(part.stop)
         self._db = await asyncpg.connect(self.settings.postgres)
         self._stack.push_async_callback(self._db.close)
-        names = [f"worker-{number}" for number in range(self._count)]
-        made = [
-            Worker(self.settings, self._folder / f"{name}.log", ROOT, ("worker", "--instance", name)) for name in names
-        ]
-        for worker in made:
-            self._stack.callback(worker.stop)
-        for worker in made:
+        for number in range(self._count):
+            self.start_worker(f"worker-{number}")
+        for worker in self.workers.values():
             await worker.said("worker ready", READY_S)
         return self
+
+    def start_worker(self, name: str) -> Worker:
+        """Start a worker for all domains, or another one in the place of one that is gone."""
+        self.started += 1
+        log = self._folder / f"{self.started}-{name}.log"
+        worker = self.workers[name] = Worker(self.settings, log, ROOT, ("worker", "--instance", name))
+        self._stack.callback(worker.stop)
+        return worker
+
+    def now(self) -> datetime:
+        """What time it is on the platform."""
+        return datetime.now(UTC) + self._ahead
 
     async def __aexit__(self, *_: object) -> None:
         """End everything."""
@@ -84,7 +94,7 @@ class Ground:
 
     async def move(self, to: datetime) -> None:
         """Have it be this time, and what is due by then be done."""
-        by = to - datetime.now(UTC) - self._ahead
+        by = to - self.now()
         self._ahead = await clock.advance(self.settings.postgres, self.settings.namespace, by)
         await asyncio.sleep(FOLLOW_S)
         await self.settle()
@@ -164,7 +174,7 @@ class Ground:
 
     async def _settled(self) -> bool:
         positions = await self._positions()
-        due = int((datetime.now(UTC) + self._ahead).timestamp() * 1_000_000)
+        due = int(self.now().timestamp() * 1_000_000)
         if await self._db.fetchval(self._over("SELECT 1 FROM {}.timers WHERE due <= " + str(due)) + " LIMIT 1"):
             return False
         ends = await self.ends()  # asked for later: where they are equal, nothing came in between
