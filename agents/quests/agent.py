@@ -21,6 +21,7 @@ from topics.quests import (
     QuestCompleted,
     XpAwarded,
 )
+from topics.referrals import REFERRALS, ReferralRewardGranted
 
 
 def observe(fact: Fact[Any]) -> ObserveEvent:
@@ -79,3 +80,5 @@ CHECK_INS = Policy("check_ins", MEETUPS, QUESTS, on={ParticipantCheckedIn: obser
 ORDERS = Policy("orders", COMMERCE, QUESTS, on={OrderPaid: observe})
 
 WORKOUTS = Policy("workouts", FITNESS, QUESTS, on={WorkoutRecorded: observe})
+
+INVITATIONS = Policy("invitations", REFERRALS, QUESTS, on={ReferralRewardGranted: observe})

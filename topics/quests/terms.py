@@ -26,6 +26,7 @@ EventName = Literal[
     "participant_checked_in",
     "order_paid",
     "workout_recorded",
+    "referral_reward_granted",
     "quest_completed",
 ]
 """What tasks, challenges and streaks may ask for: events of this and of other domains that are about a user."""

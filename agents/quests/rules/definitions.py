@@ -38,6 +38,7 @@ from topics.quests import (
     QuestPublished,
     StreakDefined,
 )
+from topics.referrals import ReferralRewardGranted
 
 MOST_DEFINITIONS = 50  # streaks, and leaderboards: all of them are looked at whenever something happens
 AT = datetime(2026, 1, 1, tzinfo=UTC)  # when samples happen
@@ -51,6 +52,7 @@ SOURCES: Mapping[str, type[Any]] = {
         ParticipantCheckedIn,
         OrderPaid,
         WorkoutRecorded,
+        ReferralRewardGranted,
         QuestCompleted,
     )
 }
