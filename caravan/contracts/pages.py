@@ -17,7 +17,7 @@ from caravan.contracts.flow import Domain, named
 from caravan.contracts.schemas import CORE
 from streams import discover
 
-HEAD = "<!-- Made by `caravan contracts docs` from topics/{0}.py and agents/{0}/; change those. -->"
+HEAD = "<!-- Made by `caravan contracts docs` from the contract and the code of {0}; change those. -->"
 Told = Mapping[str, Any]
 
 
@@ -55,7 +55,7 @@ def _contents(domains: Sequence[Domain], told: Told) -> str:
         f" {len(told[name]['views'])} |"
         for d in domains
     ]
-    head = HEAD.replace("topics/{0}.py and agents/{0}/", "the contracts")
+    head = HEAD.format("all domains")
     return "\n".join(
         [head, "", "# Domains", "", "| | | commands | events | views |", "|---|---|---|---|---|", *rows, ""]
     )

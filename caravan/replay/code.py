@@ -16,10 +16,16 @@ def mark(domain: str) -> str:
     """A mark of all code of a domain that makes rows and documents, its migrations and the contracts of the events."""
     digest = blake2b(digest_size=6)
     topics = {agent.source.domain for agent in foldable(agents_of(domain))}
-    for part in [files(f"agents.{domain}"), *(files("topics") / f"{name}.py" for name in sorted(topics))]:
+    for part in [files(f"agents.{domain}"), *map(_contract, sorted(topics))]:
         for file in _files(part):
             digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _contract(domain: str) -> Traversable:
+    """A file, or a package."""
+    package = files("topics") / domain
+    return package if package.is_dir() else files("topics") / f"{domain}.py"
 
 
 def _files(part: Traversable) -> Iterator[Traversable]:
