@@ -16,6 +16,7 @@ from topics.promotions.terms import (
     Id,
     Offer,
     OfPartner,
+    RedemptionId,
 )
 
 COFFEE = {"campaign_id": "coffee", "partner_id": "p1"}
@@ -267,7 +268,7 @@ class RollBackRedemption(
     """Undo a redemption, once, so that the voucher or code has what was taken from it again; one that has expired stays expired."""
 
     voucher_id: Id
-    redemption_id: Name
+    redemption_id: RedemptionId
     reason: Annotated[Text, Field(min_length=1)]
 
 

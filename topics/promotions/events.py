@@ -11,6 +11,7 @@ from topics.promotions.terms import (
     Currency,
     Id,
     Price,
+    RedemptionId,
     Settlement,
     Terms,
     Total,
@@ -144,7 +145,7 @@ class VoucherRedeemed(Event, topic=PROMOTIONS):
     value: Amount
     currency: Name
     redeemed_at: datetime
-    redemption_id: Name | None = None
+    redemption_id: RedemptionId | None = None
     order_id: Id | None = None
     venue_id: Name | None = None
     staff_id: Name | None = None
@@ -172,7 +173,7 @@ class VoucherRedemptionRolledBack(Event, topic=PROMOTIONS):
     voucher_id: Id
     user_id: Name
     partner_id: Name
-    redemption_id: Name
+    redemption_id: RedemptionId
     value: Amount
     currency: Name
     reason: Text

@@ -17,6 +17,11 @@ MAX_VENUES = 50  # that a campaign names
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
 """An id of a campaign, a voucher or an order; it has no colon, and two of them fit into the id of a hold."""
 
+RedemptionId = Annotated[
+    str, Field(strict=True, min_length=1, max_length=230, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")
+]
+"""An id of a redemption within its campaign: one of a till's choice, or of order, voucher and user with colons between."""
+
 BatchId = Annotated[str, Field(strict=True, min_length=1, max_length=20, pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
 """What the codes of a batch begin with."""
 
@@ -58,9 +63,9 @@ def purchase_of(hold_id: str | None) -> tuple[str, str] | None:
     return None
 
 
-def redemption_of(order_id: str, voucher_id: str) -> str:
-    """The id of the redemption of a voucher, or a promo code, for an order."""
-    return f"{order_id}:{voucher_id}"
+def redemption_of(order_id: str, voucher_id: str, user_id: str) -> str:
+    """The id of somebody's redemption of a voucher, or a promo code, for an order; nobody is in the way of another who names the same order."""
+    return f"{order_id}:{voucher_id}:{user_id}"
 
 
 class Terms(BaseModel):

@@ -58,9 +58,9 @@ __all__ = ["PATIENCE", "consults", "decide", "evolve", "reads", "timer"]
 
 VOUCHER = ("voucher/{0.voucher_id}",)
 MINE = (*VOUCHER, "user/{0.user_id}")
-ORDERED = (*VOUCHER, "use/{0.order_id}:{0.voucher_id}", "user/{0.user_id}")
+ORDERED = (*VOUCHER, "use/{0.order_id}:{0.voucher_id}:{0.user_id}", "user/{0.user_id}")
 USED = (*VOUCHER, "use/{0.redemption_id}")
-CODE = ("voucher/{0.code}", "use/{0.order_id}:{0.code}", "user/{0.user_id}", "tries/{0.user_id}")
+CODE = ("voucher/{0.code}", "use/{0.order_id}:{0.code}:{0.user_id}", "user/{0.user_id}", "tries/{0.user_id}")
 READS: Mapping[type, tuple[str, ...]] = {
     **dict.fromkeys((PurchaseVoucher, FailPurchase, IssueVoucher), MINE),
     **dict.fromkeys((VoucherPurchaseStarted, VoucherPurchaseFailed, VoucherIssued), MINE),

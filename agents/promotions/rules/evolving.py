@@ -48,6 +48,7 @@ from topics.promotions import (
     VoucherReservationReleased,
     VoucherReserved,
     VoucherTransferred,
+    redemption_of,
 )
 
 Changes = dict[str, State]
@@ -140,9 +141,9 @@ def use_of(event: Any) -> str | None:
         case VoucherRedemptionRolledBack():
             return f"use/{event.redemption_id}"
         case VoucherReserved() | VoucherReservationReleased():
-            return f"use/{event.order_id}:{event.voucher_id}"
+            return f"use/{redemption_of(event.order_id, event.voucher_id, event.user_id)}"
         case PromoCodeApplied():
-            return f"use/{event.order_id}:{event.code}"
+            return f"use/{redemption_of(event.order_id, event.code, event.user_id)}"
     return None
 
 

@@ -222,7 +222,7 @@ def settle(campaign: Campaign, voucher: Voucher, use: Use, command: SettleReserv
 
     What is paid after the voucher's time was over is free again, since an expired voucher is never redeemed.
     """
-    redemption_id = redemption_of(command.order_id, command.voucher_id)
+    redemption_id = redemption_of(command.order_id, command.voucher_id, command.user_id)
     if use.status == "redeemed" and command.outcome == "refunded":
         return [_rolled_back(campaign, command.campaign_id, redemption_id, use, "order_refunded", case)]
     if use.status != "reserved":
