@@ -137,7 +137,7 @@ def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
         return _beside(event, key, state)
     kind, debit, credit, reference, note = movement
     account = state[ROOT]
-    amount = event.amount if kind in {"awarded", "spent"} else _moved(event)
+    amount = event.amount if kind == "awarded" else _moved(event)
     ledger = LedgerRow(key, fact.seq, fact.at, kind, debit, credit, amount, reference, note)
     balance = BalanceRow(key, account.available, account.held)
     if kind == "awarded" and not account.shelves and event.rule is None:  # nothing else follows, told without looking

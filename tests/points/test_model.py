@@ -5,11 +5,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from agents.points.agent import POINTS_DECIDER
 from agents.points.rules import SIGN_UP_POINTS, Account, Progress
+from streams.agent import Decider
 from streams.contract import Command
+from tests.acceptance.planting import planted
 from tests.points.model import FAR, Points, Purse, Written
 from tests.points.platform import Platform
 from tests.stepping import START, rebuilt
@@ -52,8 +56,8 @@ Move = Callable[["Both"], None]
 class Both:
     """Points and the model, side by side."""
 
-    def __init__(self) -> None:
-        self.real, self.model = Platform(), Points(SIGN_UP_POINTS)
+    def __init__(self, decider: Decider = POINTS_DECIDER) -> None:
+        self.real, self.model = Platform(decider), Points(SIGN_UP_POINTS)
 
     def pass_time(self, by: timedelta) -> None:
         """Every timer fires at its time."""
@@ -211,9 +215,9 @@ moves: st.SearchStrategy[Move] = st.one_of(
 beginnings = st.sampled_from((0, 1, 2))
 
 
-def run(beginning: int, history: list[Move]) -> Both:
+def run(beginning: int, history: list[Move], decider: Decider = POINTS_DECIDER) -> Both:
     """Play a history: in the first beginning there are no rules yet."""
-    both = Both()
+    both = Both(decider)
     for rule in "ab" if beginning else "":
         both.define(rule, beginning)
         both.activate(rule, on=True)
@@ -246,3 +250,36 @@ def test_points_are_those_of_the_plain_model(beginning: int, history: list[Move]
 @given(beginnings, st.lists(moves, max_size=80))
 def test_points_are_those_of_the_plain_model_at_length(beginning: int, history: list[Move]) -> None:
     run(beginning, history)
+
+
+BUGS = {
+    "a source is rewarded again": ("return rule_id in source.awards", "return False"),
+    "the cap of a day is forgotten": ("(terms.cap_per_day, on_the_day)", "(None, on_the_day)"),
+    "the cap of a user is forgotten": ("(terms.cap_per_user, ever)", "(None, ever)"),
+    "an entry is taken back twice": ("if entry.reversed:", "if False:"),
+    "more is taken back than there was": ("if amount > entry.amount:", "if amount > 2 * entry.amount:"),
+    "what was used is not owed": ("return replace(after, owed=after.owed + event.owed)", "return after"),
+    "what is owed is not collected": ("min(account.owed, account.usable(course.now))", "0"),
+    "what expires last is used first": ("for shelf in self.shelves:\n            if taken", "for shelf in self.shelves[::-1]:\n            if taken"),
+    "the period before does not count": ("max(progress.before, progress.earned)", "progress.earned"),
+    "what was taken back stays earned": ("less = replace(progress, ever=progress.ever - amount)", "less = progress"),
+    "a refund takes back all": ("given.amount * min(refunded, given.base) // given.base", "given.amount"),
+    "what expires in a month does so on the day": ("if days > SOON:", "if False:"),
+    "an adjustment goes below nothing": ("-command.amount > (usable :=", "-command.amount > 5 + (usable :="),
+    "nothing is pending": ("if terms.pending and", "if False and"),
+    "a rule that counts does not know it": ("return replace(rule, active=event.revision)", "return replace(rule, active=0)"),
+}  # fmt: skip
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("bug", BUGS)
+def test_every_planted_bug_is_seen(bug: str) -> None:
+    decider = planted(POINTS_DECIDER, *BUGS[bug])
+
+    @settings(max_examples=1500, phases=[Phase.generate], database=None, derandomize=True)
+    @given(beginnings, st.lists(moves, min_size=20, max_size=60))
+    def play(beginning: int, history: list[Move]) -> None:
+        run(beginning, history, decider)
+
+    with pytest.raises((AssertionError, ValidationError)):
+        play()

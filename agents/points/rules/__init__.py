@@ -79,15 +79,19 @@ __all__ = [
 def timer(key: str, sub_key: str, document: Any) -> Timer | None:
     """When something happens by itself: points expire or are unlocked, a period of a user's tier ends."""
     if sub_key == ROOT:
-        return accounts.timer(key, document)
+        return accounts.timer(key, document) if document.shelves or document.pending else None
     return tiers.timer(key, document) if sub_key == TIER else None
 
 
 def decide(state: Documents, command: Any, case: Case) -> Decision:
-    """What a command leads to; pending points whose time has come are there before it, and what the user owes is taken before and after it."""
+    """What a command leads to."""
     account: Account = state[ROOT]
-    if not account.pending and not account.owed:
-        return _decide(state, command, case)
+    decided = _decide_up_to_date if account.pending or account.owed else _decide
+    return decided(state, command, case)
+
+
+def _decide_up_to_date(state: Documents, command: Any, case: Case) -> Decision:
+    """Pending points whose time has come are there before, and what the user owes is taken before and after."""
     course = Course(command.key, state, case.now)
     accounts.unlock(course)
     accounts.collect(course)

@@ -56,42 +56,42 @@ def evolve(state: Documents, event: Any) -> Mapping[str, State]:
     before = state[ROOT]
     account = _account(before, event)
     changed: dict[str, State] = {} if account is before else {ROOT: account}
-    for name in reads(event) if len(state) > 1 else ():
+    if len(state) == 1:
+        return changed
+    for name in reads(event):
         changed[name] = _document(state[name], event, state)
     return changed
 
 
 def _account(account: Account, event: Any) -> Account:
     """The account after an event, which moves what is available, held, pending and outgoing."""
-    amount = getattr(event, "amount", 0)
     match event:
         case PointsAwarded():
-            return account.move(+amount, 0, 0, event.lots)
+            return account.move(+event.amount, 0, 0, event.lots)
         case PointsHeld():
-            return account.move(-amount, +amount, 0, event.lots)
+            return account.move(-event.amount, +event.amount, 0, event.lots)
         case PointsHoldReleased():
-            return account.move(+amount, -amount, 0, event.lots)
+            return account.move(+event.amount, -event.amount, 0, event.lots)
         case PointsHoldCaptured():
-            return account.move(0, -amount, 0, event.lots).count(spent=amount)
+            return account.move(0, -event.amount, 0, event.lots).count(spent=event.amount)
         case PointsSpent():
-            return account.move(-amount, 0, 0, event.lots).count(spent=amount)
+            return account.move(-event.amount, 0, 0, event.lots).count(spent=event.amount)
         case PointsExpired():
-            return account.move(-amount, 0, 0, event.lots).count(expired=amount)
+            return account.move(-event.amount, 0, 0, event.lots).count(expired=event.amount)
     return _sent(account, event)
 
 
 def _sent(account: Account, event: Any) -> Account:
     """The account after a part of a transfer."""
-    amount = getattr(event, "amount", 0)
     match event:
         case PointsTransferReceived():
-            return account.move(+amount, 0, 0, event.lots).count(transit=-amount)
+            return account.move(+event.amount, 0, 0, event.lots).count(transit=-event.amount)
         case PointsTransferStarted():
-            return account.move(-amount, 0, +amount, event.lots).count(transit=amount)
+            return account.move(-event.amount, 0, +event.amount, event.lots).count(transit=event.amount)
         case PointsTransferred():
-            return account.move(0, 0, -amount, event.lots)
+            return account.move(0, 0, -event.amount, event.lots)
         case PointsTransferReturned():
-            return account.move(+amount, 0, -amount, event.lots).count(transit=-amount)
+            return account.move(+event.amount, 0, -event.amount, event.lots).count(transit=-event.amount)
     return _corrected(account, event)
 
 
