@@ -17,6 +17,9 @@ QUERIES: dict[str, str] = {
     "points.balance": "SELECT user_id, available, held FROM balance",
     "points.expiring": "SELECT user_id, expires_at, amount FROM expiring",
     "points.ledger": "SELECT user_id, at, kind, debit, credit, amount, reference FROM ledger",
+    "points.pending": "SELECT user_id, unlocks_at, amount FROM pending",
+    "points.tally": "SELECT user_id, spent, expired, reversed, transit, owed FROM tally",
+    "points.tier": "SELECT user_id, tier, ever FROM tier",
     "promotions.campaign": "SELECT campaign_id, status, issued, failed, redeemed, expired FROM campaign",
     "promotions.voucher": "SELECT campaign_id, voucher_id, user_id, status, reason, started_at, valid_from, valid_to, redeemed_at FROM voucher",
 }

@@ -17,6 +17,7 @@ START = datetime(2030, 1, 1, tzinfo=UTC)
 HOURS = (1, 8, 13, 18)  # when the clock is moved
 STEP = 7  # minutes later each day, so that nothing becomes due while a wave runs
 MOST_DAYS = 31
+TIRED = 20  # the day on which nothing is given for meetings any more
 SHARE = 0.09  # of the users do something in a wave
 ILLEGAL, DOUBLE, LATE = 0.012, 0.012, 0.01  # of the lines
 ROOT = {"user": "root", "role": "Admin"}
@@ -30,6 +31,28 @@ CAMPAIGNS: dict[str, Line] = {
     "market": {"price": 0, "value": 500, "quantity": 10**6, "budget": 20_000, "per_user": 2, "valid_days": 5},
 }
 """Kinds of campaigns. What costs points is never sold out: who cannot pay gives back a place, and when is a matter of chance."""
+
+
+RULES: dict[str, Line] = {
+    "orders": {
+        "event": "commerce.order_paid",
+        "condition": "event.currency == 'EUR' && event.total >= 1000",
+        "amount": "event.total / 100",
+        "cap_per_day": 80,
+        "validity": 9,
+        "pending": 2,
+    },
+    "training": {
+        "event": "fitness.workout_recorded",
+        "condition": "event.minutes >= 20",
+        "amount": "event.minutes / 10",
+        "cap_per_day": 8,
+        "cap_per_user": 40,
+    },
+    "meetings": {"event": "meetups.participant_checked_in", "amount": 12, "validity": 5},
+    "redeemed": {"event": "promotions.voucher_redeemed", "amount": 5},
+}
+TIERS = [("bronze", 150), ("silver", 250), ("gold", 400)]
 
 
 class Generator:
@@ -46,6 +69,7 @@ class Generator:
         self._campaigns: list[str] = []
         self._vouchers: list[tuple[str, str]] = []
         self._holds: list[tuple[str, str]] = []
+        self._orders: list[Line] = []
         self._town = Town()
         self._wave = self._at = START
         self._busy: set[str] = set()
@@ -60,6 +84,10 @@ class Generator:
             (20, self._purchase),
             (14, self._redeem),
             (4, self._profile),
+            (14, self._order),
+            (5, self._refund),
+            (10, self._train),
+            (8, self._meet),
         ]
 
     def lines(self) -> Iterator[Line]:
@@ -77,6 +105,14 @@ class Generator:
 
     def _opening(self, day: int) -> Iterator[Line]:
         """What the town offers anew."""
+        if day == 0:
+            tiers = [{"tier_id": name, "name": name.capitalize(), "points": points} for name, points in TIERS]
+            yield self._say("points.define_tiers", ROOT, {"tiers": tiers})
+            for rule, told in RULES.items():
+                yield self._say("points.define_points_rule", ROOT, {"rule_id": rule, **told})
+                yield self._say("points.activate_points_rule", ROOT, {"rule_id": rule})
+        if day == TIRED:
+            yield self._say("points.deactivate_points_rule", ROOT, {"rule_id": "meetings"})
         if day % 5:
             return
         for number, (kind, terms) in enumerate(CAMPAIGNS.items()):
@@ -113,6 +149,12 @@ class Generator:
 
     def _say(self, command: str, who: Line | None, data: Line) -> Line:
         line = {**self._around(), "command": command, "as": who, "data": data}
+        self._town.play(line)
+        self._sent.append(line)
+        return line
+
+    def _tell(self, event: str, data: Line) -> Line:
+        line = {**self._around(), "event": event, "data": data}
         self._town.play(line)
         self._sent.append(line)
         return line
@@ -210,6 +252,35 @@ class Generator:
         code: Any = {"voucher": voucher} if self._dice.random() < 0.95 else f"{voucher}-MFRGGZDFMZTWQ2LK"
         about = {"campaign_id": campaign, "partner_id": partner, "code": code}
         return self._say("promotions.redeem_voucher", {"user": partner, "role": "Partner"}, about)
+
+    def _order(self, user: str) -> Line:
+        self._busy.add(user)
+        total, currency = self._dice.randint(300, 9000), self._dice.choice(["EUR", "EUR", "EUR", "CHF"])
+        order = {"order_id": self._name("o"), "user_id": user, "total": total, "currency": currency}
+        self._orders.append(order)
+        return self._tell("commerce.order_paid", order)
+
+    def _refund(self, _: str) -> Line | None:
+        if not self._orders:
+            return None
+        order = self._dice.choice(self._orders[-1000:])
+        if order["user_id"] in self._busy:
+            return None
+        self._busy.add(order["user_id"])
+        amount = order["total"] if self._dice.random() < 0.5 else self._dice.randint(1, order["total"])
+        about = {"order_id": order["order_id"], "user_id": order["user_id"], "currency": order["currency"]}
+        return self._tell("commerce.order_refunded", {**about, "amount": amount})
+
+    def _train(self, user: str) -> Line:
+        self._busy.add(user)
+        kind, minutes = self._dice.choice(["run", "ride", "swim"]), self._dice.randint(10, 90)
+        about = {"user_id": user, "workout_id": self._name("w"), "kind": kind, "minutes": minutes}
+        return self._tell("fitness.workout_recorded", {**about, "at": self._at.isoformat()})
+
+    def _meet(self, user: str) -> Line:
+        self._busy.add(user)
+        about = {"meetup_id": self._name("m"), "user_id": user, "author_id": "p1", "city": "Riga"}
+        return self._tell("meetups.participant_checked_in", {**about, "at": self._at.isoformat()})
 
     def _wrong(self) -> Line:
         """What the door does not let in."""

@@ -1,6 +1,6 @@
 """Points: lots that expire, holds, transfers, and a line of a ledger for each movement."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +20,13 @@ class Wallet:
     """What one user has, as lots by the time at which they expire."""
 
     def __init__(self) -> None:
-        self.lots: defaultdict[datetime, int] = defaultdict(int)
-        self.held = 0
+        self.lots: Counter[datetime] = Counter()
+        self.held = self.owed = self.ever = 0
         self.seen: set[datetime] = set()
+        self.pending: dict[datetime, Counter[datetime]] = {}
+        self.tally: Counter[str] = Counter()
+        self.tier: str | None = None
+        self.earns = False
 
     @property
     def available(self) -> int:
@@ -48,31 +52,106 @@ class Wallet:
         return sum(self.lots.pop(at) for at in [at for at in self.lots if at <= now])
 
 
+class Award:
+    """What a rule gave for a source, and the money behind it."""
+
+    def __init__(
+        self, amount: int, expires: datetime | None = None, unlocks: datetime | None = None, base: int = 0
+    ) -> None:
+        self.amount, self.expires, self.unlocks, self.base = amount, expires, unlocks, base
+        self.reversed = self.refunded = 0
+
+
+COUNTED = {
+    "spent": ("spent", 1),
+    "captured": ("spent", 1),
+    "expired": ("expired", 1),
+    "reversed": ("reversed", 1),
+    "collected": ("reversed", 1),
+    "sent": ("transit", 1),
+    "received": ("transit", -1),
+}
+"""What a user's movements are counted as."""
+
+
 class Points:
     """Every wallet, and the ledger."""
 
     def __init__(self) -> None:
         self.wallets: defaultdict[str, Wallet] = defaultdict(Wallet)
         self.ledger: list[tuple[Any, ...]] = []
-        self.given: set[tuple[str, str, str]] = set()
         self.holds: dict[tuple[str, str], Any] = {}
         self.transfers: set[tuple[str, str]] = set()
-        self.issued = self.spent = self.expired = 0
+        self.awards: dict[tuple[str, str, str], Award] = {}
+        self.tiers: list[tuple[int, str]] = []
 
     def note(self, user: str, now: datetime, kind: str, debit: str, credit: str, amount: int, about: Any) -> None:
         sides = (side.format(f"user:{user}") for side in (debit, credit))
         self.ledger.append((user, now, kind, *sides, amount, about))
+        if counted := COUNTED.get(kind):
+            name, sign = counted
+            self.wallets[user].tally[name] += sign * amount
 
     def sweep(self, user: str, now: datetime) -> None:
-        """What has expired goes."""
-        if amount := self.wallets[user].due(now):
-            self.expired += amount
-            self.note(user, now, "expired", "{}:available", "system:expired", amount, None)
+        """What was pending long enough is there, what is owed goes, and so does what has expired."""
+        wallet = self.wallets[user]
+        for at in sorted(at for at in wallet.pending if at <= now):
+            lots = +wallet.pending[at]
+            wallet.pending[at] = Counter()
+            wallet.put(lots)
+            if lots:
+                self.note(user, now, "unlocked", "{}:pending", "{}:available", lots.total(), None)
+        expired = wallet.due(now)
+        self.collect(user, now)
+        if expired:
+            self.note(user, now, "expired", "{}:available", "system:expired", expired, None)
+
+    def collect(self, user: str, now: datetime) -> None:
+        wallet = self.wallets[user]
+        if amount := min(wallet.owed, wallet.available):
+            wallet.take(amount)
+            wallet.owed -= amount
+            self.note(user, now, "collected", "{}:available", "system:reversed", amount, None)
 
     def give(self, user: str, amount: int, now: datetime, expires: datetime | None = None, about: Any = None) -> None:
         self.wallets[user].put({expires or NEVER: amount})
-        self.issued += amount
         self.note(user, now, "awarded", "system:issued", "{}:available", amount, about)
+
+    def earn(self, user: str, rule: str, source: str, award: "Award", now: datetime, about: Any = None) -> None:
+        """An award under a rule, which counts for tiers; it may be pending first."""
+        if (user, rule, source) in self.awards:
+            return
+        self.awards[user, rule, source] = award
+        wallet, about = self.wallets[user], about or source
+        self.give(user, award.amount, now, award.expires, about)
+        if award.unlocks and award.unlocks > now:
+            lots = {award.expires or NEVER: award.amount}
+            wallet.lots.subtract(lots)
+            wallet.pending.setdefault(award.unlocks, Counter()).update(lots)
+            self.note(user, now, "locked", "{}:available", "{}:pending", award.amount, about)
+        self.collect(user, now)
+        wallet.earns = True
+        self._count(wallet, award.amount)
+
+    def take_back(self, user: str, rule: str, source: str, amount: int, now: datetime, about: str) -> None:
+        """Part of an award, or all of it; what is not there is owed."""
+        wallet, award = self.wallets[user], self.awards[user, rule, source]
+        award.reversed += amount
+        wallet.tally["reversed"] += 0  # known from now on
+        if award.unlocks and award.unlocks > now:
+            wallet.pending[award.unlocks].subtract({award.expires or NEVER: amount})
+            self.note(user, now, "reversed", "{}:pending", "system:reversed", amount, about)
+        else:
+            there = min(amount, wallet.available)
+            wallet.take(there)
+            wallet.owed += amount - there
+            if there:
+                self.note(user, now, "reversed", "{}:available", "system:reversed", there, about)
+        self._count(wallet, -amount)
+
+    def _count(self, wallet: Wallet, amount: int) -> None:
+        wallet.ever += amount
+        wallet.tier = next((tier for least, tier in reversed(self.tiers) if least <= wallet.ever), None)
 
     def hold(self, user: str, name: str, amount: int, now: datetime) -> bool:
         """Whether there was enough."""
@@ -90,25 +169,31 @@ class Points:
         amount = sum(lots.values())
         wallet.held -= amount
         if spent:
-            self.spent += amount
             self.note(user, now, "captured", "{}:held", "system:spent", amount, name)
         else:
             wallet.put(lots)
             self.note(user, now, "released", "{}:held", "{}:available", amount, name)
+            self.collect(user, now)
             self.sweep(user, now)
 
     # -- commands
 
     def award_points(self, data: Line, now: datetime) -> Outcome:
         user, rule, source = data["user_id"], data.get("rule"), data.get("source")
-        if rule and (user, rule, source) in self.given:
+        if rule and (user, rule, source) in self.awards:
             return no("already_awarded")
         expires = when(data.get("expires_at"))
         if expires and expires <= now:
             return no("already_expired")
         if rule:
-            self.given.add((user, rule, source or ""))
-        self.give(user, data["amount"], now, expires, source)
+            self.earn(user, rule, source, Award(data["amount"], expires), now)
+        else:
+            self.give(user, data["amount"], now, expires)
+            self.collect(user, now)
+        return OK
+
+    def define_tiers(self, data: Line, now: datetime) -> Outcome:
+        self.tiers = [(tier["points"], tier["tier_id"]) for tier in data["tiers"]]
         return OK
 
     def spend_points(self, data: Line, now: datetime) -> Outcome:
@@ -116,7 +201,6 @@ class Points:
         if amount > self.wallets[user].available:
             return no("insufficient")
         self.wallets[user].take(amount)
-        self.spent += amount
         self.note(user, now, "spent", "{}:available", "system:spent", amount, data.get("reference"))
         return OK
 
@@ -151,6 +235,7 @@ class Points:
         self.wallets[to].put(self.wallets[user].take(amount))
         self.note(user, now, "sent", "{}:available", "system:transit", amount, name)
         self.note(to, now, "received", "system:transit", "{}:available", amount, name)
+        self.collect(to, now)
         return OK
 
     def expire_points(self, data: Line, now: datetime) -> Outcome:
@@ -170,6 +255,15 @@ class Points:
                 if at != NEVER
             ],
             "points.ledger": [list(row) for row in self.ledger],
+            "points.pending": [
+                [user, at, lots.total()] for user in touched for at, lots in self.wallets[user].pending.items()
+            ],
+            "points.tally": [
+                [user, *(wallet.tally[name] for name in ("spent", "expired", "reversed", "transit")), wallet.owed]
+                for user, wallet in self.wallets.items()
+                if wallet.tally or wallet.owed
+            ],
+            "points.tier": [[user, w.tier, w.ever] for user, w in self.wallets.items() if w.earns],
         }
 
 
