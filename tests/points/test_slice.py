@@ -8,23 +8,39 @@ import pytest
 from agents.points.rules import SIGN_UP_POINTS, Account, Shelf, Tally, Transfer
 from streams.contract import Command
 from streams.decision import ROOT
+from streams.envelope import Actor
 from streams.personal import seal
 from streams.testing import Kit, user
+from tests.standins import StandIns, tell
+from topics.commerce import OrderPaid, OrderRefunded
+from topics.fitness import WorkoutRecorded
 from topics.identity import RegisterUser, UserRegistered
+from topics.meetups import ParticipantCheckedIn
 from topics.points import (
     MAX_POINTS,
     POINTS,
+    ActivatePointsRule,
+    AdjustPoints,
     AwardPoints,
+    CaptureHold,
     CreditTransfer,
+    DefinePointsRule,
+    DefineTiers,
     HoldPoints,
     Lot,
     PointsAwarded,
     PointsExpired,
     PointsSpendRejected,
     ReleaseHold,
+    ReversePointsEntry,
     SpendPoints,
     TransferPoints,
 )
+from topics.promotions import VoucherRefunded, hold_of
+from topics.quests import QuestCompleted
+from topics.referrals import ReferralRewardClawedBack, ReferralRewardGranted
+
+SERVICE = Actor("service", "points")
 
 
 @pytest.fixture
@@ -179,3 +195,113 @@ def test_the_events_alone_rebuild_documents_and_rows(kit: Kit) -> None:
         available=50, held=20, shelves=(Shelf(end, free=0, away=20),), tally=Tally(expired=5, transit=5)
     )
     assert kit.rows("balance") == [("ann", 50, 20), ("bob", 0, 0)]
+
+
+def rule(kit: Kit, event: str, **terms: object) -> None:
+    """A rule counts, of this event's name."""
+    name = event.partition(".")[2]
+    assert kit.send(DefinePointsRule.model_validate({"rule_id": name, "event": event, **terms})).status == "accepted"
+    assert kit.send(ActivatePointsRule(rule_id=name)).status == "accepted"
+
+
+@pytest.mark.req("SR048")
+def test_what_users_do_elsewhere_is_rewarded_once_however_often_it_is_told(kit: Kit) -> None:
+    rule(kit, "commerce.order_paid", amount="event.total / 100", condition="event.currency == 'EUR'")
+    rule(kit, "meetups.participant_checked_in", amount=20, condition="event.city == 'Berlin'")
+    rule(kit, "fitness.workout_recorded", amount="event.minutes", cap_per_day=40)
+    now, told = kit.clock.now(), StandIns()
+    records = [
+        told.record(one, now)
+        for one in (
+            OrderPaid(order_id="o1", user_id="ann", total=1250, currency="EUR"),
+            OrderPaid(order_id="o2", user_id="ann", total=1250, currency="USD"),
+            ParticipantCheckedIn(meetup_id="m1", user_id="ann", author_id="cy", city="Berlin", at=now),
+            ParticipantCheckedIn(meetup_id="m2", user_id="ann", author_id="cy", city="Bonn", at=now),
+            WorkoutRecorded(user_id="ann", workout_id="w1", kind="run", minutes=30, at=now),
+            WorkoutRecorded(user_id="ann", workout_id="w2", kind="run", minutes=30, at=now),
+        )
+    ]
+    tell(kit, *records, *records)
+
+    assert sorted(row[6] for row in kit.rows("ledger")) == [10, 12, 20, 30]
+    assert kit.rows("balance") == [("ann", 72, 0)]
+
+
+def test_a_refund_takes_back_the_points_of_the_order(kit: Kit) -> None:
+    rule(kit, "commerce.order_paid", amount="event.total / 100")
+    told, now = StandIns(), kit.clock.now()
+    order = {"order_id": "o1", "user_id": "ann", "currency": "EUR"}
+    tell(kit, told.record(OrderPaid(**order, total=1000), now))
+    kit.send(SpendPoints(user_id="ann", amount=8), actor=user("ann"))
+    back = [told.record(OrderRefunded(**order, amount=amount), now) for amount in (500, 500)]
+    tell(kit, *back, *back)
+
+    assert kit.rows("balance") == [("ann", 0, 0)]
+    account = kit.state("ann")
+    assert isinstance(account, Account)
+    assert (account.owed, account.tally.reversed) == (8, 2)
+
+
+def test_a_referral_that_is_void_gives_back_exactly_what_it_gave(kit: Kit) -> None:
+    about = {"referral_id": "f1", "scheme_id": "autumn", "reward_id": "f1:autumn:0", "level": 0}
+    told, now = StandIns(), kit.clock.now()
+    granted = ReferralRewardGranted.model_validate({**about, "user_id": "ann", "points": 50})
+    void = ReferralRewardClawedBack.model_validate({**about, "user_id": "ann", "points": 50})
+    records = [told.record(granted, now), told.record(void, now)]
+    tell(kit, *records, *records)
+
+    assert [row[3:7] for row in kit.rows("ledger")] == [
+        ("awarded", "system:issued", "user:ann:available", 50),
+        ("reversed", "user:ann:available", "system:reversed", 50),
+    ]
+
+
+def test_a_quest_gives_what_it_says_and_what_the_rules_say(kit: Kit) -> None:
+    rule(kit, "quests.quest_completed", amount=5)
+    about = {"user_id": "ann", "quest_id": "q1", "run": 1, "revision": 1, "xp": 10, "completed_at": kit.clock.now()}
+    record = StandIns().record(QuestCompleted(**about, points=30), kit.clock.now())
+    tell(kit, record, record)
+
+    assert sorted(row[6] for row in kit.rows("ledger")) == [5, 30]
+
+
+def test_who_bought_a_voucher_that_was_taken_back_gets_the_price(kit: Kit) -> None:
+    name = hold_of("c", "v")
+    kit.send(AwardPoints(user_id="ann", amount=10))
+    kit.send(HoldPoints(user_id="ann", hold_id=name, amount=6), actor=SERVICE)
+    kit.send(CaptureHold(user_id="ann", hold_id=name), actor=SERVICE)
+    due = VoucherRefunded(campaign_id="c", voucher_id="v", user_id="ann", price=6)
+    tell(kit, StandIns().record(due, kit.clock.now()))
+
+    assert kit.rows("balance") == [("ann", 10, 0)]
+
+
+@pytest.mark.parametrize("contract", [AdjustPoints, ReversePointsEntry, DefinePointsRule, DefineTiers])
+def test_what_is_an_admins_is_refused_by_the_agent_too(kit: Kit, contract: type[Command]) -> None:
+    told = kit.send(contract.model_validate(contract.examples[0]), actor=user("u1"))
+
+    assert (told.status, told.code) == ("rejected", "forbidden")
+
+
+def test_the_events_alone_rebuild_rules_tiers_and_what_was_taken_back(kit: Kit) -> None:
+    tiers = [{"tier_id": "silver", "name": "Silver", "points": 10}]
+    kit.send(DefineTiers.model_validate({"tiers": tiers, "period": 30}))
+    rule(kit, "commerce.order_paid", amount=15, pending=2, validity=9)
+    told, now = StandIns(), kit.clock.now()
+    for name in ("o1", "o2"):
+        tell(kit, told.record(OrderPaid(order_id=name, user_id="ann", total=9, currency="EUR"), now))
+    kit.advance(timedelta(days=3))
+    kit.send(SpendPoints(user_id="ann", amount=20, spend_id="s"), actor=user("ann"))
+    kit.send(ReversePointsEntry(user_id="ann", entry="award/order_paid/o1", reason="why"))
+    kit.send(ReversePointsEntry(user_id="ann", entry="spend/s", amount=15, reason="why"))
+    kit.send(AdjustPoints(user_id="ann", amount=3, reason="why"))
+    kit.advance(timedelta(days=70))
+    live, rebuilt = kit.store.schemas[POINTS.domain], kit.rebuilt().schemas[POINTS.domain]
+
+    assert kit.parked() == []
+    assert rebuilt.rows == live.rows
+    assert {key: stored.data for key, stored in rebuilt.states.items()} == {
+        key: stored.data for key, stored in live.states.items()
+    }
+    names = {event.wire_name for event in kit.events()}
+    assert names >= {"tier_upgraded", "tier_downgraded", "points_unlocked", "points_reversed", "points_owed_collected"}
