@@ -85,7 +85,7 @@ class Rule(BaseModel):
 
     rule_id: str
     revision: int
-    active: bool
+    active: bool = False
     event: str
     condition: str
     amount: str
@@ -191,24 +191,17 @@ async def tiers(db: Db) -> Tiers:
 @view(roles=("User", "Partner"))
 async def rules(db: Db, paging: Paging) -> Page[Rule]:
     """All revisions of all rules, by their ids, newest first."""
-    kept = await db.fetch(
-        "SELECT r.rule_id, r.revision, r.revision = a.revision AS active, event, condition, amount, cap_per_day, cap_per_user, validity, pending"
-        " FROM rule AS r LEFT JOIN active_rule AS a USING (program, rule_id) WHERE program = 'main'",
-    )
-    active = {row["rule_id"]: row["revision"] for row in await db.fetch("SELECT rule_id, revision FROM active_rule")}
-    found = [Rule(**{**row, "active": bool(row["active"])}) for row in kept]
-    for event, built_in in BUILT_IN.items():
-        for rule_id, terms in built_in.items():
-            found.append(
-                Rule(
-                    rule_id=rule_id,
-                    revision=terms.revision,
-                    active=active.get(rule_id, terms.revision) == terms.revision,
-                    event=event,
-                    condition=terms.condition,
-                    amount=str(terms.amount),
-                )
-            )
+    built_in = [
+        Rule(rule_id=rule_id, event=event, amount=str(terms.amount), revision=terms.revision, condition=terms.condition)
+        for event, there in BUILT_IN.items()
+        for rule_id, terms in there.items()
+    ]
+    kept = await db.fetch("SELECT * FROM rule WHERE program = 'main'")
+    active = {rule.rule_id: rule.revision for rule in built_in}
+    active |= await db.fetch("SELECT rule_id, revision FROM active_rule WHERE program = 'main'")
+    found = [*built_in, *(Rule.model_validate(dict(row)) for row in kept)]
+    for rule in found:
+        rule.active = active.get(rule.rule_id) == rule.revision
     places = {(one.rule_id, -one.revision): one for one in found}
     after = tuple(paging.after) if paging.after else ("", 0)
     page = [places[place] for place in sorted(places) if place > after]

@@ -24,6 +24,8 @@ from topics.points import (
     PointsRuleFailed,
     ReviewTier,
     SpendPoints,
+    TierDowngraded,
+    TierUpgraded,
 )
 from topics.points.observed import OBSERVED, samples
 
@@ -305,11 +307,8 @@ def with_tiers(period: int | None = None) -> Platform:
 
 def tiers_of(outcome: Outcome) -> list[tuple[str, str | None, int]]:
     """What is told of tiers."""
-    return [
-        (event.wire_name, event.tier, event.points)
-        for event in outcome.events
-        if event.wire_name in {"tier_upgraded", "tier_downgraded"}
-    ]  # fmt: skip
+    rises = [one for one in outcome.events if isinstance(one, TierUpgraded | TierDowngraded)]
+    return [(event.wire_name, event.tier, event.points) for event in rises]
 
 
 def test_who_has_earned_enough_rises_and_gifts_do_not_count() -> None:

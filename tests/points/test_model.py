@@ -48,7 +48,7 @@ RULES = {
     ),
 }  # fmt: skip
 USERS = ("ann", "bob")
-TIERS = ([], [(10, "silver"), (25, "gold")], [(20, "gold")])
+TIERS: tuple[list[tuple[int, str]], ...] = ([], [(10, "silver"), (25, "gold")], [(20, "gold")])
 
 Move = Callable[["Both"], None]
 
