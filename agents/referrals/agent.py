@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from agents.referrals import rules, sink
+from agents.referrals.rules import schemes
 from agents.referrals.table import REFERRED
 from streams.agent import Decider, Policy
 from streams.sink import Fact
@@ -105,7 +106,7 @@ def trained(fact: Fact[WorkoutRecorded]) -> QualifyReferral:
 
 def _act(fact: Fact[Any], source: str, at: datetime) -> QualifyReferral:
     event = fact.event
-    facts = json.loads(event.to_json())
+    facts = schemes.shown(json.loads(event.to_json()))
     return QualifyReferral(user_id=event.user_id, event=event.wire_name, source=source, occurred_at=at, facts=facts)
 
 

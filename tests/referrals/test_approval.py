@@ -18,6 +18,7 @@ from topics.referrals import (
     CloseReferralScheme,
     FlagReferral,
     GrantReferralRewards,
+    QualifyReferral,
     ReferralActKept,
     ReferralBudgetExhausted,
     ReferralFlagged,
@@ -171,6 +172,8 @@ def test_a_friend_can_qualify_by_each_of_the_acts(
     town.hear(made(kind, given))
     town.settle()
     assert (town.referral("cy").status, town.referral("cy").source) == ("approved", source)
+    (act,) = (one.command for one in town.outcomes.values() if isinstance(one.command, QualifyReferral))
+    assert "code" not in act.facts
     if back:
         town.hear(made(back, {**given, "campaign_id": "c2"}))
         town.settle()

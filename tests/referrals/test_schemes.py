@@ -49,6 +49,7 @@ PAID: dict[str, Any] = {
         ({"condition": "event.total > 'much'"}, "condition"),
         ({"condition": "total > 1"}, "condition"),
         ({"event": "workout_recorded"}, "condition"),
+        ({"event": "voucher_purchased", "condition": "event.code != ''"}, "condition"),
         ({"friend_points": "event.total > 1"}, "friend_points"),
         ({"levels": [{"points": 1}, {"points": "event.sum"}]}, "levels.1.points"),
         (PAID | {"levels": [{"points": 1, "commission": "1.5 * 2.0"}]}, "levels.0.commission"),
