@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -11,7 +11,7 @@ from streams.contract import Moment, Name, Text, Topic
 
 MAX_AMOUNT = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 MAX_DEPTH = 5  # levels of a scheme: the referrer, the referrer's referrer, and so on
-MAIN = "main"
+MAIN: Final = "main"
 STANDARD = "standard"  # the tier of an ambassador who was given no other
 CODE = re.compile(r"[A-Z0-9][A-Z0-9-]{3,31}")
 
