@@ -197,6 +197,25 @@ def test_one_event_is_not_two_tasks_of_an_order() -> None:
     assert done(platform) == ["pay", "again"]
 
 
+def test_what_happened_before_the_last_task_was_done_is_no_progress() -> None:
+    platform = on(PAY, {**PAY, "task_id": "again"})
+    platform.advance(2 * HOUR)
+    pay(platform, HOUR)
+
+    assert pay(platform, HOUR + timedelta(minutes=1)).events == []
+    assert done(platform) == ["pay"]
+
+
+def test_a_quest_that_is_completed_again_gives_its_badge_only_to_who_does_not_hold_it() -> None:
+    platform = on(PAY, limit=2, badge_id="explorer")
+    pay(platform)
+    start(platform)
+    pay(platform)
+
+    assert [event.badge_id for event in told(platform, QuestCompleted)] == ["explorer", "explorer"]
+    assert [event.source for event in told(platform, BadgeAwarded)] == ["quest:q:1"]
+
+
 def test_an_optional_task_is_done_at_any_time_and_is_not_waited_for() -> None:
     platform = on({**PHOTO, "optional": True, "xp": 5}, PAY, {**PAY, "task_id": "more", "event": "workout_recorded", "optional": True})  # fmt: skip
 

@@ -31,7 +31,7 @@ from topics.quests import (
     XpAwarded,
 )
 
-QUICK = settings(max_examples=20)
+QUICK = settings(max_examples=12)
 MANDATORY = {
     name: [task["task_id"] for task in terms["tasks"] if not task.get("optional")] for name, terms in QUESTS.items()
 }
