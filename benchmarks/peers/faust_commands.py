@@ -11,6 +11,7 @@ from typing import Optional
 
 import asyncpg
 import faust
+import faust_changelogs
 
 SERVERS, TOPIC, DSN, GROUP, FOLDER = sys.argv[1:6]
 
@@ -75,5 +76,6 @@ async def award(stream):
 
 
 if __name__ == "__main__":
+    faust_changelogs.make(SERVERS, GROUP, ["balances", "entries"])
     sys.argv[1:] = ["-L", "uvloop", "worker", "-l", "error", "--without-web"]
     app.main()

@@ -10,6 +10,7 @@ from typing import Optional
 
 import asyncpg
 import faust
+import faust_changelogs
 
 SERVERS, TOPIC, DSN, GROUP, FOLDER = sys.argv[1:6]
 
@@ -77,5 +78,6 @@ async def award(stream):
 
 
 if __name__ == "__main__":
+    faust_changelogs.make(SERVERS, GROUP, ["balances"])
     sys.argv[1:] = ["-L", "uvloop", "worker", "-l", "error", "--without-web"]
     app.main()
