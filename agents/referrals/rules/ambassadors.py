@@ -66,7 +66,7 @@ def evolve(state: Documents, event: Any) -> Mapping[str, State]:
         case AmbassadorApplied():
             return {ROOT: replace(member, ambassador="applied")}
         case AmbassadorApproved():
-            return {ROOT: replace(member, ambassador="active", tier=event.tier)}
+            return {ROOT: replace(member, ambassador="active", tier=STANDARD)}
         case AmbassadorTierChanged():
             return {ROOT: replace(member, tier=event.tier)}
         case AmbassadorRevoked():
