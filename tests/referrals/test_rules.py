@@ -25,6 +25,7 @@ from topics.referrals import (
 )
 
 steps = histories(50, loose=True)
+some = settings(max_examples=30)
 
 
 def check(town: Town) -> None:
@@ -69,6 +70,7 @@ def run(history: list[Any]) -> Town:
 
 
 @pytest.mark.req("SR045")
+@some
 @given(steps)
 def test_the_referrers_are_a_forest_and_the_budgets_are_kept_at_every_moment(history: list[Any]) -> None:
     town = run(history)
@@ -77,6 +79,7 @@ def test_the_referrers_are_a_forest_and_the_budgets_are_kept_at_every_moment(his
 
 
 @pytest.mark.req("SR045")
+@some
 @given(steps)
 def test_somebody_is_brought_only_when_they_register_and_by_who_had_registered_before(history: list[Any]) -> None:
     there: set[str] = set()
@@ -94,6 +97,7 @@ def test_somebody_is_brought_only_when_they_register_and_by_who_had_registered_b
 
 
 @pytest.mark.req("SR046")
+@some
 @given(steps)
 def test_a_level_is_rewarded_once_after_the_approval_and_what_is_void_is_taken_back_exactly(history: list[Any]) -> None:
     town = run(history)
@@ -126,6 +130,7 @@ def _told(reward: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.req("SR046")
+@some
 @given(steps)
 def test_a_payout_is_of_what_is_earned_and_never_below_the_threshold(history: list[Any]) -> None:
     payable: Counter[str] = Counter()
@@ -140,6 +145,7 @@ def test_a_payout_is_of_what_is_earned_and_never_below_the_threshold(history: li
                 payable[user] -= amount
 
 
+@some
 @given(steps)
 def test_the_events_alone_give_the_same_documents_rows_and_timers(history: list[Any]) -> None:
     live = run(history)
@@ -195,6 +201,7 @@ def above(other: Model, user: str) -> list[str]:
 
 
 @pytest.mark.req("SR046")
+@settings(max_examples=60)
 @given(histories(60))
 def test_what_stands_in_the_end_is_what_an_independent_model_says(history: list[Entry]) -> None:
     compare(*settled(history))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agents.referrals.agent import REFERRALS_DECIDER
 from streams.agent import Agent
 from streams.contract import Command, Event
 from streams.testing import ADMIN, Kit, user
@@ -112,10 +113,10 @@ def examples(contract: type[Command]) -> list[Command]:
 
 
 @pytest.mark.parametrize("name", [name for name, contract in REFERRALS.commands.items() if contract.roles])
-def test_examples_are_accepted_after_those_they_name(kit: Town, name: str) -> None:
-    for example in IDENTITY.commands["register_user"].examples:
-        kit.send(registration(example["user_id"], referral_code=example.get("referral_code")))
-    told = [kit.send(command) for command in examples(REFERRALS.commands[name])]
+def test_examples_are_accepted_after_those_they_name(name: str) -> None:
+    with Kit.of("referrals", "identity") as kit:
+        kit.send(registration(IDENTITY.commands["register_user"].examples[0]["user_id"]))
+        told = [kit.send(command) for command in examples(REFERRALS.commands[name])]
     if name in UNFORESEEN:
         assert told.pop().code == UNFORESEEN[name]
 
@@ -186,8 +187,9 @@ def test_a_friend_on_the_same_device_waits_in_the_queue(kit: Town) -> None:
         (GrantReferralRewards(scheme_id="s", referral_id="ann", shares=()), user("root", "Admin")),
     ],
 )
-def test_what_somebody_may_not_issue_is_refused_by_the_agent_too(kit: Town, command: Command, who: Any) -> None:
-    told = kit.send(command, actor=who)
+def test_what_somebody_may_not_issue_is_refused_by_the_agent_too(command: Command, who: Any) -> None:
+    with Kit(REFERRALS_DECIDER) as kit:
+        told = kit.send(command, actor=who)
 
     assert (told.status, told.code) == ("rejected", "forbidden")
 
