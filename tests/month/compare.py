@@ -21,11 +21,19 @@ QUERIES: dict[str, str] = {
     "points.tally": "SELECT user_id, spent, expired, reversed, transit, owed FROM tally",
     "points.tier": "SELECT user_id, tier, ever FROM tier",
     "promotions.campaign": "SELECT campaign_id, status, issued, failed, redeemed, expired FROM campaign",
+    "referrals.ambassador": "SELECT user_id, status, tier FROM ambassador",
+    "referrals.bank": "SELECT scheme_id, points, commission, exhausted FROM bank",
+    "referrals.code": "SELECT code, user_id, created_at FROM code",
+    "referrals.earnings": "SELECT user_id, earned, requested, paid FROM earnings",
+    "referrals.ignored": "SELECT user_id, code, reason FROM ignored",
+    "referrals.payout": "SELECT user_id, payout_id, amount, status FROM payout",
+    "referrals.referral": "SELECT referral_id, referrer_id, code, status, reason, source, attributed_at, qualified_at, approve_at, since FROM referral",
+    "referrals.reward": "SELECT referral_id, level, user_id, points, commission, status, since FROM reward",
     "promotions.voucher": "SELECT campaign_id, voucher_id, user_id, status, reason, started_at, valid_from, valid_to, redeemed_at FROM voucher",
 }
 """What is asked of a domain's tables; the plain model has a table of the same name and columns."""
 
-MADE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+MADE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}")
 """An id that the platform made of others; the model has a star for it."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 SHOWN = 5
@@ -63,8 +71,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, datetime):
         return _wave(value)
     if isinstance(value, str):
-        if MADE.fullmatch(value):
-            return "*"
+        value = MADE.sub("*", value)
         if TIME.fullmatch(value):
             return _wave(datetime.fromisoformat(value))
     return value

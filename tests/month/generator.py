@@ -19,9 +19,11 @@ STEP = 7  # minutes later each day, so that nothing becomes due while a wave run
 MOST_DAYS = 31
 TIRED = 20  # the day on which nothing is given for meetings any more
 SHARE = 0.09  # of the users do something in a wave
-ILLEGAL, DOUBLE, LATE = 0.012, 0.012, 0.01  # of the lines
+BROUGHT = 0.5  # of those who register have a code
+ILLEGAL, DOUBLE, LATE = 0.015, 0.015, 0.012  # of the lines
 ROOT = {"user": "root", "role": "Admin"}
 PARTNERS = ("p1", "p2", "p3")
+ENOUGH = 200  # points for whatever a refund takes back
 Line = dict[str, Any]
 CAMPAIGNS: dict[str, Line] = {
     "coffee": {"price": 0, "value": 300, "quantity": 40, "budget": 60_000, "valid_days": 2},
@@ -52,6 +54,20 @@ RULES: dict[str, Line] = {
     "meetings": {"event": "meetups.participant_checked_in", "amount": 12, "validity": 5},
     "redeemed": {"event": "promotions.voucher_redeemed", "amount": 5},
 }
+SCHEME: Line = {
+    "scheme_id": "friends",
+    "name": "Bring a friend",
+    "event": "order_paid",
+    "condition": "event.currency == 'EUR' && event.total >= 2000",
+    "friend_points": 50,
+    "levels": [{"points": 80, "commission": "event.total / 10"}, {"points": 20}],
+    "budget": 10**9,
+    "currency": "EUR",
+    "commission_budget": 10**9,
+    "payout_threshold": 400,
+    "tiers": {"gold": 150},
+    "hold_days": 2,
+}
 TIERS = [("bronze", 150), ("silver", 250), ("gold", 400)]
 
 
@@ -73,6 +89,7 @@ class Generator:
         self._town = Town()
         self._wave = self._at = START
         self._busy: set[str] = set()
+        self._codes: list[str] = []
         self._sent: list[Line] = []
         self._names = 0
         self._acts: list[tuple[int, Callable[[str], Line | None]]] = [
@@ -88,6 +105,9 @@ class Generator:
             (5, self._refund),
             (10, self._train),
             (8, self._meet),
+            (10, self._invite),
+            (3, self._ambassador),
+            (6, self._payout),
         ]
 
     def lines(self) -> Iterator[Line]:
@@ -96,6 +116,7 @@ class Generator:
             for hour in HOURS:
                 self._wave = self._at = START + timedelta(days=day, hours=hour, minutes=STEP * day)
                 self._busy = set()
+                self._codes = [*self._town.referrals.codes]
                 clock = {"clock": self._wave.isoformat()}
                 self._town.play(clock)
                 yield clock
@@ -105,14 +126,7 @@ class Generator:
 
     def _opening(self, day: int) -> Iterator[Line]:
         """What the town offers anew."""
-        if day == 0:
-            tiers = [{"tier_id": name, "name": name.capitalize(), "points": points} for name, points in TIERS]
-            yield self._say("points.define_tiers", ROOT, {"tiers": tiers})
-            for rule, told in RULES.items():
-                yield self._say("points.define_points_rule", ROOT, {"rule_id": rule, **told})
-                yield self._say("points.activate_points_rule", ROOT, {"rule_id": rule})
-        if day == TIRED:
-            yield self._say("points.deactivate_points_rule", ROOT, {"rule_id": "meetings"})
+        yield from self._administered(day)
         if day % 5:
             return
         for number, (kind, terms) in enumerate(CAMPAIGNS.items()):
@@ -124,6 +138,32 @@ class Generator:
             )
             yield self._say("promotions.activate_campaign", who, about)
             self._campaigns.append(campaign)
+
+    def _administered(self, day: int) -> Iterator[Line]:
+        """What admins do before anybody is awake."""
+        if day == 0:
+            tiers = [{"tier_id": name, "name": name.capitalize(), "points": points} for name, points in TIERS]
+            yield self._say("points.define_tiers", ROOT, {"tiers": tiers})
+            yield self._say("referrals.create_referral_scheme", ROOT, SCHEME)
+            yield self._say("referrals.activate_referral_scheme", ROOT, {"scheme_id": "friends"})
+            for rule, told in RULES.items():
+                yield self._say("points.define_points_rule", ROOT, {"rule_id": rule, **told})
+                yield self._say("points.activate_points_rule", ROOT, {"rule_id": rule})
+        yield from self._honoured()
+        if day == TIRED:
+            yield self._say("points.deactivate_points_rule", ROOT, {"rule_id": "meetings"})
+
+    def _honoured(self) -> Iterator[Line]:
+        """Ambassadors and their money."""
+        for user, status in [*self._town.referrals.ambassadors.items()]:
+            if status == "applied":
+                yield self._say("referrals.approve_ambassador", ROOT, {"user_id": user})
+                if self._dice.random() < 0.3:
+                    yield self._say("referrals.set_ambassador_tier", ROOT, {"user_id": user, "tier": "gold"})
+        for (user, payout), told in [*self._town.referrals.payouts.items()]:
+            if told["status"] == "requested" and self._dice.random() < 0.7:
+                about = {"scheme_id": "friends", "user_id": user, "payout_id": payout}
+                yield self._say("referrals.complete_payout", ROOT, about)
 
     def _bustle(self, day: int) -> Iterator[Line]:
         left = (self._days - day) * (len(HOURS) - 1)
@@ -193,7 +233,31 @@ class Generator:
         self._busy |= {user, name}
         if not taken:
             self._users.append(user)
-        return self._say("identity.register_user", None, {"user_id": user, "email": f"{name}@example.com"})
+        data = {"user_id": user, "email": f"{name}@example.com"}
+        if self._dice.random() < BROUGHT and self._codes:
+            codes = self._codes
+            code = self._dice.choice([*self._dice.choices(codes, k=8), "NOBODY-1"])
+            data["referral_code"] = self._dice.choice([code, code.lower()])
+        return self._say("identity.register_user", None, data)
+
+    def _invite(self, user: str) -> Line:
+        """Sometimes by a code that somebody has had since before."""
+        code = f"INVITED-BY-{user.upper()}"
+        if self._dice.random() < 0.1 and self._codes:
+            code = self._dice.choice(self._codes)
+        return self._by(user, "referrals.create_referral_code", code=code, scheme_id="friends")
+
+    def _ambassador(self, user: str) -> Line:
+        return self._by(user, "referrals.apply_as_ambassador")
+
+    def _payout(self, _: str) -> Line | None:
+        """By somebody who has earned something, if not always enough."""
+        found = [user for user in self._town.referrals.earned if user not in self._busy]
+        if not found:
+            return None
+        return self._by(
+            self._dice.choice(found), "referrals.request_payout", scheme_id="friends", payout_id=self._name("x")
+        )
 
     def _profile(self, user: str) -> Line:
         return self._by(user, "identity.update_profile", language=self._dice.choice(["de", "en", "fr", "lv"]))
@@ -264,12 +328,22 @@ class Generator:
         if not self._orders:
             return None
         order = self._dice.choice(self._orders[-1000:])
-        if order["user_id"] in self._busy:
+        concerned = {order["user_id"], *self._clawed_back(order)}
+        if concerned & self._busy:
             return None
-        self._busy.add(order["user_id"])
+        self._busy |= concerned
         amount = order["total"] if self._dice.random() < 0.5 else self._dice.randint(1, order["total"])
         about = {"order_id": order["order_id"], "user_id": order["user_id"], "currency": order["currency"]}
         return self._tell("commerce.order_refunded", {**about, "amount": amount})
+
+    def _clawed_back(self, order: Line) -> tuple[str, ...]:
+        """Who else loses points by a refund; nobody owes for two things at once, so a friend has to have enough."""
+        referral = self._town.referrals.referrals.get(order["user_id"], {})
+        if referral.get("source") != f"order:{order['order_id']}" or referral["status"] != "approved":
+            return ()
+        if self._balance(order["user_id"]) < ENOUGH:
+            return tuple(self._busy)[:1]
+        return self._town.referrals.uplines[order["user_id"]][:2]
 
     def _train(self, user: str) -> Line:
         self._busy.add(user)

@@ -180,5 +180,5 @@ async def _replayed(settings: Settings, figures: Figures, say: Say) -> float:
         )
         say(done.stdout.strip().splitlines()[-1] if done.stdout else done.stderr)
         if done.returncode:
-            figures.wrong.append(f"replay of {domain}: {done.stderr.strip()}")
+            figures.wrong.append(f"replay of {domain}: {done.stdout[-1500:]}{done.stderr.strip()}")
     return time.monotonic() - began

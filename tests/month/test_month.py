@@ -24,10 +24,9 @@ async def lived(settings: Settings, folder: Path, users: int, days: int) -> run.
 async def test_some_days_of_a_village(
     settings: Settings, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    figures = await lived(settings, tmp_path, 40, 3)
+    figures = await lived(settings, tmp_path, 60, 2)
 
     assert figures.wrong == []
-    assert figures.odd >= 0.02
     record_property("told", figures.told())
 
 
@@ -39,6 +38,7 @@ async def test_some_days_of_a_town(
     figures = await lived(settings, tmp_path, 400, 8)
 
     assert figures.wrong == []
+    assert figures.odd >= 0.02
     assert set(figures.rejected) >= {"insufficient", "login_taken", "already_redeemed", "expired", "not_found"}
     record_property("told", figures.told())
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .friends import Referrals
 from .market import Promotions
 from .people import People
 from .rules import Rules
@@ -25,6 +26,11 @@ ADMINS = {
     "activate_points_rule",
     "deactivate_points_rule",
     "define_tiers",
+    "create_referral_scheme",
+    "activate_referral_scheme",
+    "approve_ambassador",
+    "set_ambassador_tier",
+    "complete_payout",
 }
 RULES = {"define_points_rule", "activate_points_rule", "deactivate_points_rule"}
 PARTNERS = {"create_campaign", "activate_campaign", "redeem_voucher"}
@@ -58,10 +64,12 @@ class Town:
         self.rules = Rules(self.points)
         self.people = People()
         self.promotions = Promotions(self.points)
+        self.referrals = Referrals(self.points)
         self.domains: dict[str, Any] = {
             "points": self.points,
             "identity": self.people,
             "promotions": self.promotions,
+            "referrals": self.referrals,
         }
         self.outcomes: dict[str, Outcome] = {}
 
@@ -93,6 +101,7 @@ class Town:
         """What other domains make of it."""
         if name == "register_user":
             self.rules.happened("identity.user_registered", data, now, now, source)
+            self.referrals.registered(data, now)
         if name == "redeem_voucher":
             owner = self.promotions.campaigns[data["campaign_id"]].vouchers[data["code"]["voucher"]]["user"]
             self.rules.happened("promotions.voucher_redeemed", {"user_id": owner}, now, now, source)
@@ -101,8 +110,10 @@ class Town:
         now = max(at, self.now - LATE)
         if name == "commerce.order_paid":
             self.rules.happened(name, data, at, now, data["order_id"], data["order_id"])
+            self.referrals.paid(data, at, now)
         elif name == "commerce.order_refunded":
             self.rules.refunded(data, now)
+            self.referrals.refunded(data, now)
         else:
             self.rules.happened(name, data, at, now, source)
 
@@ -111,6 +122,7 @@ class Town:
         for user in self.points.wallets:
             self.points.sweep(user, self.now)
         self.promotions.tick(self.now)
+        self.referrals.tick(self.now)
 
     def tables(self) -> dict[str, list[Any]]:
         """Rows by table."""

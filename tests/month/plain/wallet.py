@@ -186,7 +186,7 @@ class Points:
         if expires and expires <= now:
             return no("already_expired")
         if rule:
-            self.earn(user, rule, source, Award(data["amount"], expires), now)
+            self.earn(user, rule, str(source), Award(data["amount"], expires), now)
         else:
             self.give(user, data["amount"], now, expires)
             self.collect(user, now)
