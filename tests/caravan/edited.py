@@ -1,9 +1,13 @@
 """Shipped domains with planted edits: their real source with a change here and there, made into modules that nothing else sees."""
 
+import importlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.abc import MetaPathFinder, SourceLoader
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +31,9 @@ def planted(text: str, edits: Sequence[Edit]) -> str:
 
 
 def module(path: str, edits: Sequence[Edit] = ()) -> ModuleType:
-    """A file of the code base as a module of another name; raises what its import raises."""
+    """A file of the code base as a module of another name, or a package of it; raises what its import raises."""
+    if (package := ROOT / path.removesuffix(".py")).is_dir():
+        return _package(package, edits)
     made = ModuleType("planted_" + path.removesuffix(".py").replace("/", "_"))
     sys.modules[made.__name__] = made
     try:
@@ -35,6 +41,53 @@ def module(path: str, edits: Sequence[Edit] = ()) -> ModuleType:
     finally:
         del sys.modules[made.__name__]
     return made
+
+
+WORDS = "from typing import Annotated, Self\nfrom pydantic import Field, model_validator\nfrom streams.contract import Text\n"
+"""What edits may use."""
+
+
+class _Edited(MetaPathFinder, SourceLoader):
+    """Reads a package's files anew, each edit made in the one where its text stands."""
+
+    def __init__(self, folder: Path, edits: Sequence[Edit]) -> None:
+        self.name = folder.relative_to(ROOT).as_posix().replace("/", ".")
+        self._files = {str(file): WORDS + file.read_text("utf-8") for file in folder.glob("[!_]*.py")}
+        for old, new in edits:
+            text = "".join(self._files.values())
+            assert text.count(old) == 1, f"{old!r} stands there {text.count(old)} times"
+            self._files = {file: text.replace(old, new) for file, text in self._files.items()}
+        self._files[self.get_filename(self.name)] = ""  # it only says again what stands in the others
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        file = self.get_filename(fullname)
+        return spec_from_file_location(fullname, file, loader=self) if file in self._files else None
+
+    def get_filename(self, fullname: str) -> str:
+        file = fullname.removeprefix(self.name).removeprefix(".") or "__init__"
+        return str(ROOT / self.name.replace(".", "/") / f"{file}.py")
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return self._files[str(path)].encode()
+
+
+def _package(folder: Path, edits: Sequence[Edit]) -> ModuleType:
+    finder = _Edited(folder, edits)
+    of_it = [name for name in sys.modules if f"{name}.".startswith(f"{finder.name}.")]
+    kept = {name: sys.modules.pop(name) for name in of_it}
+    sys.meta_path.insert(0, finder)
+    made = ModuleType(f"planted_{folder.name}")
+    try:
+        for file in sorted(folder.glob("[!_]*.py")):
+            vars(made).update(vars(importlib.import_module(f"{finder.name}.{file.stem}")))
+        return made
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if f"{name}.".startswith(f"{finder.name}.")]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+        if finder.name in kept:
+            setattr(sys.modules[finder.name.rpartition(".")[0]], folder.name, kept[finder.name])
 
 
 def topic_of(made: ModuleType) -> Topic:

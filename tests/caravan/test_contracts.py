@@ -169,7 +169,7 @@ def test_asyncapi_says_who_publishes_and_who_listens(found: Documents) -> None:
     held = spec["components"]["messages"]["points.events.points_held"]
     assert held["x-listeners"] == ["every rebuild of points", "policy payments of promotions"]
     award = spec["components"]["messages"]["points.commands.award_points"]
-    assert award["x-publishers"] == ["edge: Admin", "policy sign_ups of points"]
+    assert award["x-publishers"] == ["edge: Admin", "policy finished_quests of points", "policy rewards of points"]
     expire = spec["components"]["messages"]["points.commands.expire_points"]
     assert expire["x-publishers"] == ["edge: Admin", "timers of points"]
     listens = spec["operations"]["promotions.policy.payments.receive.points.events"]
@@ -283,7 +283,7 @@ def test_an_export_with_a_missing_file(folder: Path) -> None:
 def test_the_build_fails_on_an_incompatible_event(found: Documents, tmp_path: Path) -> None:
     """By the command that `make check` runs; it says who listens and the compatible way, and a compatible change reads otherwise."""
     assert "-m caravan contracts check" in (ROOT / "Makefile").read_text()
-    place = checkout(tmp_path / "copy", found, {"topics/points.py": [RETYPED]})
+    place = checkout(tmp_path / "copy", found, {"topics/points/events.py": [RETYPED]})
     broken = caravan_in(place, ["contracts", "check"], {})
     assert broken.returncode == 1
     told = " ".join(broken.stdout.split())

@@ -23,6 +23,7 @@ NEXT = "version=2, upcasts={1: lambda old: {**old, 'amount': str(old['amount'])}
 PAYMENTS = "policy payments of promotions"
 REBUILD = "every rebuild of points"
 ADMINS = "clients as Admin"
+HELD_VIEW = "    held: int\n    available: int\n"
 BALANCE = "async def balance(db: Db, user_id: str) -> Balance | None:"
 
 
@@ -63,7 +64,7 @@ EVENTS = [
         [(BROKEN, EVENT, "field amount: maximum 500 instead of 9007199254740991")], (PAYMENTS,), "let the rules write less",
     ),
     Case(
-        "wider bound", held("    amount: Annotated[int, Field(strict=True, ge=0, le=MAX_POINTS)]\n"),
+        "wider bound", held("    amount: Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]\n"),
         [(CARE, EVENT, "field amount: minimum 0 instead of 1")], (PAYMENTS,), "before the first such record",
     ),
     Case("null allowed", held("    amount: Points | None\n"), [(CARE, EVENT, "field amount: also null")], (PAYMENTS,)),
@@ -121,11 +122,11 @@ COMMANDS = [
     Case("optional field", [(AWARD, "    why: Text | None = None\n" + AWARD)], [(FINE, COMMAND, "field why: new, optional")]),
     Case("required field", [(AWARD, "    why: Text\n" + AWARD)], [(BROKEN, COMMAND, "field why: new, and must be given")], (ADMINS,), "give it a default"),
     Case("removed field", [(AWARD, AWARD.replace("    expires_at: Moment | None = None\n", ""))],
-         [(BROKEN, COMMAND, "field expires_at: it is gone")], (ADMINS, "policy sign_ups of points"), "keep it as optional"),
+         [(BROKEN, COMMAND, "field expires_at: it is gone")], (ADMINS, "policy rewards of points"), "keep it as optional"),
     Case("retyped field", [(AWARD, AWARD.replace("amount: Points", "amount: str"))], [(BROKEN, COMMAND, "string instead of integer")], (ADMINS,)),
     Case("tighter bound", [(AWARD, AWARD.replace("amount: Points", "amount: Annotated[int, Field(strict=True, ge=1, le=9)]"))],
          [(BROKEN, COMMAND, "maximum 9 instead of")], (ADMINS,), "let the rules refuse it"),
-    Case("wider bound", [(AWARD, AWARD.replace("amount: Points", "amount: Annotated[int, Field(strict=True, ge=0, le=MAX_POINTS)]"))], [(FINE, COMMAND, "minimum 0 instead of 1")]),
+    Case("wider bound", [(AWARD, AWARD.replace("amount: Points", "amount: Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]"))], [(FINE, COMMAND, "minimum 0 instead of 1")]),
     Case("breaks clients whatever its version", [(AWARD, AWARD.replace("amount: Points", "amount: str")), (AWARDED, AWARDED + f"    {NEXT},\n")],
          [(CARE, COMMAND, "version 2 instead of 1"), (BROKEN, COMMAND, "string instead of integer")], (ADMINS,), "a new command, and retire this one"),
     Case("step with a required field", [(CREDIT, CREDIT + "    fee: int\n")], [(BROKEN, STEP, "field fee: new, and must be given")],
@@ -136,7 +137,7 @@ COMMANDS = [
     Case("more roles", [(SPEND, SPEND.replace('"User"', '"Guest"'))], [(FINE, "command points.spend_points", "also for Guest, Partner")]),
     Case("an owner", [(AWARDED, AWARDED + '    owner="user_id",\n')], [(BROKEN, COMMAND, "its owner is user_id and was nobody")], (ADMINS,)),
     Case("no owner", [(SPEND, SPEND.replace('    owner="user_id",\n', ""))], [(FINE, "command points.spend_points", "its owner is nobody and was user_id")]),
-    Case("fewer services", [(AWARDED, AWARDED.replace('    services=("points",),\n', ""))], [(BROKEN, COMMAND, "no longer for services of points")], ("policy sign_ups of points",)),
+    Case("fewer services", [(AWARDED, AWARDED.replace('    services=("points",),\n', ""))], [(BROKEN, COMMAND, "no longer for services of points")], ("policy rewards of points",)),
     Case("gone", [(CREDIT, CREDIT.replace("CreditTransfer", "BookTransfer"))], [(BROKEN, STEP, "it looks renamed to book_transfer")],
          ("policy transfers of points",), "say retired=True first"),
     Case("retired", [(AWARDED, AWARDED + "    retired=True,\n")], [(CARE, COMMAND, "it is retired")], (), "what to use instead"),
@@ -157,10 +158,10 @@ VIEWS = [
     Case("gone", [], [(BROKEN, VIEW, "it is gone")], ("clients as User",), "keep it", views=[("async def balance(", "async def _balance(")]),
     Case("longer path", [], [(BROKEN, VIEW, "its path is /v1/points/balance/{user_id}/{currency} and was /v1/points/balance/{user_id}")], views=[(BALANCE, BALANCE.replace("user_id: str", "user_id: str, currency: str"))]),
     Case("optional parameter", [], [(FINE, VIEW, "parameter currency: new, optional")], views=[(BALANCE, BALANCE.replace("user_id: str", 'user_id: str, currency: str = "EUR"'))]),
-    Case("answer without a field", [], [(BROKEN, VIEW, "field held: it is gone")], ("clients as User",), "keep it", views=[("    held: int\n", "")]),
-    Case("answer with another type", [], [(BROKEN, VIEW, "field held: string instead of integer")], views=[("    held: int\n", "    held: str\n")]),
-    Case("answer with one more field", [], [(FINE, VIEW, "field rank: new, and must be given")], views=[("    held: int\n", "    held: int\n    rank: int\n")]),
-    Case("answer that may be null", [], [(CARE, VIEW, "field held: also null")], views=[("    held: int\n", "    held: int | None\n")]),
+    Case("answer without a field", [], [(BROKEN, VIEW, "field held: it is gone")], ("clients as User",), "keep it", views=[(HELD_VIEW, "    available: int\n")]),
+    Case("answer with another type", [], [(BROKEN, VIEW, "field held: string instead of integer")], views=[(HELD_VIEW, HELD_VIEW.replace("held: int", "held: str"))]),
+    Case("answer with one more field", [], [(FINE, VIEW, "field rank: new, and must be given")], views=[(HELD_VIEW, HELD_VIEW + "    rank: int\n")]),
+    Case("answer that may be null", [], [(CARE, VIEW, "field held: also null")], views=[(HELD_VIEW, HELD_VIEW.replace("held: int", "held: int | None"))]),
     Case("fewer readers", [], [(BROKEN, VIEW, "no longer for User, VIP, PRO")], views=[('@view(roles=("User",), owner="user_id")\n' + BALANCE, '@view(roles=("Admin",), owner="user_id")\n' + BALANCE)]),
 ]  # fmt: skip
 

@@ -122,5 +122,5 @@ async def test_while_a_rule_hangs_it_ends_itself_and_shows_where(
     await worker.said(HANGS)
     assert await told_to_end(worker) == 70
     assert f"told to end {END_S:.0f} s ago, and something still hangs" in worker.text
-    assert 'agents/points/rules.py", line' in worker.text
+    assert 'agents/points/rules/__init__.py", line' in worker.text
     await succeeded(ground, figures)

@@ -11,7 +11,7 @@ from tests.faults.report import Figures
 from topics.points import AwardPoints
 
 RAISES, REFUSED = 7_000_001, 7_000_002
-FIRST_LINE = "    account: Account = state[ROOT]\n    document"
+FIRST_LINE = "    account: Account = state[ROOT]\n    decided"
 PLANTED = f'    if getattr(command, "amount", 0) == {RAISES}:\n        raise RuntimeError("planted")\n'
 
 
@@ -19,7 +19,7 @@ def code_with_a_bug(folder: Path) -> Path:
     """The domain's code, in which a rule raises at one amount."""
     for package in ("agents", "topics"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    rules = folder / "agents" / "points" / "rules.py"
+    rules = folder / "agents" / "points" / "rules" / "__init__.py"
     text = rules.read_text("utf-8")
     assert FIRST_LINE in text
     rules.write_text(text.replace(FIRST_LINE, PLANTED + FIRST_LINE), "utf-8")

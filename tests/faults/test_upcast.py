@@ -23,12 +23,12 @@ def newer(folder: Path) -> Path:
     """The next version of the domain's code: an award says tenths, and an event tells in the ledger that it was read by an upcaster."""
     for package in ("agents", "topics"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    contract = folder / "topics/points.py"
-    text = contract.read_text("utf-8")
-    for old, new in ((AWARD, AWARD.replace("    topic=POINTS,\n", "    topic=POINTS,\n" + TENFOLD)), (AWARDED, MARKED)):
+    tenfold = AWARD.replace("    topic=POINTS,\n", "    topic=POINTS,\n" + TENFOLD)
+    for name, old, new in (("commands", AWARD, tenfold), ("events", AWARDED, MARKED)):
+        contract = folder / "topics" / "points" / f"{name}.py"
+        text = contract.read_text("utf-8")
         assert text.count(old) == 1
-        text = text.replace(old, new)
-    contract.write_text(text, "utf-8")
+        contract.write_text(text.replace(old, new), "utf-8")
     return folder
 
 

@@ -25,9 +25,9 @@ def newer(folder: Path, *, broken: bool = False) -> Path:
     """The next version of the domain's code: a command has one more field, which may be left out; or else a rule that raises at one amount."""
     for package in ("agents", "topics"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    planted = {"topics/points.py": (FIELD, NEW_FIELD + FIELD)}
+    planted = {"topics/points/commands.py": (FIELD, NEW_FIELD + FIELD)}
     if broken:
-        planted["agents/points/rules.py"] = (FIRST_LINE, PLANTED + FIRST_LINE)
+        planted["agents/points/rules/__init__.py"] = (FIRST_LINE, PLANTED + FIRST_LINE)
     for name, (old, new) in planted.items():
         text = (folder / name).read_text("utf-8")
         assert text.count(old) == 1

@@ -18,7 +18,7 @@ Change = Mapping[str, tuple[str, str]]
 LOAD = '''        """The documents of these keys, those that there are."""
         rows ='''
 DELIVER = '        """Records have come, which are of everyone who reads their topic."""\n'
-RULE = "    account: Account = state[ROOT]\n    document"
+RULE = "    account: Account = state[ROOT]\n    decided"
 
 
 def load_hangs(times: int) -> Change:
@@ -48,7 +48,7 @@ FEED_FORGETS = {
 def rule_hangs(code: str) -> Change:
     """A rule never ends at the victim's amount."""
     line = f'    if getattr(command, "amount", 0) == {AMOUNT}:\n        print("{HANGS}", flush=True)\n        {code}\n'
-    return {"agents/points/rules.py": (RULE, line + RULE)}
+    return {"agents/points/rules/__init__.py": (RULE, line + RULE)}
 
 
 SPINS = rule_hangs("while True: pass")
@@ -136,7 +136,7 @@ async def test_a_worker_whose_loop_hangs_ends_and_shows_where(
     await ground.load.send(orders(11, 200))
     await ground.load.send([Order(AwardPoints(user_id=VICTIM, amount=AMOUNT))])
     assert await ended(worker) == status
-    assert 'agents/points/rules.py", line' in worker.text
+    assert 'agents/points/rules/__init__.py", line' in worker.text
     await ground.worker()
     await settled(ground, figures)
 
