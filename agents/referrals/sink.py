@@ -26,7 +26,6 @@ from topics.referrals import (
     OfPayout,
     OfReferral,
     OfScheme,
-    ReferralActKept,
     ReferralAttributed,
     ReferralBudgetExhausted,
     ReferralClicked,
@@ -158,8 +157,6 @@ def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
             return _granted(fact, state)
         case OfPayout():
             return _payout(fact, state)
-        case ReferralActKept():
-            return ()
         case OfReferral():
             return _referral(fact, state[REFERRAL])
         case ReferralIgnored():

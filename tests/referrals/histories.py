@@ -80,7 +80,7 @@ class Chronicle:
         return self._random.choice(choices)
 
     def _user(self) -> str:
-        return self._pick(self._users if self._random.random() < 0.9 else USERS)
+        return str(self._pick(self._users if self._random.random() < 0.9 else USERS))
 
     def _entry(self) -> Entry:
         kinds = {
@@ -113,7 +113,7 @@ class Chronicle:
             case "refund":
                 return "refund", *self._pick(self._orders or [("ann", "1")])
             case "time":
-                return self._pick((timedelta(hours=7), DAY))
+                return timedelta(hours=7) if self._random.random() < 0.5 else DAY
             case "close":
                 return "close", self._pick(SCHEMES)
             case "approve" | "flag" | "void":

@@ -145,6 +145,21 @@ def test_an_act_that_is_told_before_the_registration_is_looked_at_then() -> None
     assert town.state("referrals", "dee", "early").acts == ()
 
 
+def test_an_act_that_is_given_back_before_the_registration_is_known_is_not_looked_at() -> None:
+    town = brought()
+    town.register("dee", "CY-1")
+    (registration,) = town.waiting
+    town.waiting.clear()
+    for name in ("o1", "o2"):
+        town.order("dee", name, 200)
+    town.refund("dee", "o1", 200)
+    town.settle()
+    town.waiting.append(registration)
+    town.settle()
+
+    assert town.referral("dee").source == "order:o2"
+
+
 def test_an_expression_that_cannot_be_evaluated_on_an_event_does_not_hold() -> None:
     town = brought(condition="event.total / (event.total - 200) > 0")
 

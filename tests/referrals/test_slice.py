@@ -223,6 +223,7 @@ def everything(kit: Town) -> None:
         kit.send(registration(name, referral_code="ANN-1"))
     kit.send(CreateReferralCode(user_id="cy", code="ann-1", scheme_id="s"))
     orders(kit, "gus", "o0")
+    kit.hear(OrderRefunded(order_id="o0", user_id="gus", amount=1, currency="EUR"))
     orders(kit, "cy", "o1", payment="card")
     orders(kit, "dan", "o2")
     orders(kit, "eve", "o3", 9000)

@@ -102,6 +102,13 @@ class ReferralActKept(Event, topic=REFERRALS):
     facts: Mapping[str, Any]
 
 
+class ReferralActDropped(Event, topic=REFERRALS):
+    """What the user had done and was kept was given back before it was looked at."""
+
+    user_id: Name
+    source: Source
+
+
 class ReferralSignalSeen(Event, topic=REFERRALS):
     """Something new that tells who the user is: friend and referrer should not have the same."""
 

@@ -24,6 +24,7 @@ from topics.referrals import (
     OfReferral,
     OfScheme,
     QualifyReferral,
+    ReferralActDropped,
     ReferralActKept,
     ReferralAttributed,
     ReferralBudgetExhausted,
@@ -36,6 +37,7 @@ from topics.referrals import (
     ScreenReferral,
     SetAmbassadorTier,
     TrackReferralClick,
+    VoidReferral,
 )
 
 CodeCommand = CreateReferralCode | ClaimReferralCode | ConfirmReferralCode | FailReferralCode | TrackReferralClick
@@ -49,7 +51,9 @@ def reads(message: Any) -> Iterable[str]:
     match message:
         case OfScheme():
             return (SCHEMES,)
-        case AttributeReferral() | QualifyReferral() | NewcomerNoted() | ReferralActKept():
+        case AttributeReferral() | QualifyReferral() | VoidReferral():
+            return REFERRAL, EARLY
+        case NewcomerNoted() | ReferralActKept() | ReferralActDropped():
             return REFERRAL, EARLY
         case _ if isinstance(message, CodeCommand | CodeEvent):
             return codes.reads(message)
@@ -110,7 +114,7 @@ def evolve(state: Documents, event: Any) -> Mapping[str, State]:
             return codes.evolve(state, event)
         case _ if isinstance(event, SchemeEvent):
             return rewards.evolve(state, event)
-        case ReferralSignalSeen() | ReferralActKept() | OfReferral():
+        case ReferralSignalSeen() | ReferralActKept() | ReferralActDropped() | OfReferral():
             return qualification.evolve(state, event)
         case AmbassadorApplied() | AmbassadorApproved() | AmbassadorTierChanged() | AmbassadorRevoked():
             return ambassadors.evolve(state, event)

@@ -25,8 +25,8 @@ from streams.decision import ROOT, Case, Decision, Refuse, State, Timer
 from topics.referrals import (
     ApproveReferral,
     FlagReferral,
-    OfReferral,
     QualifyReferral,
+    ReferralActDropped,
     ReferralActKept,
     ReferralApproved,
     ReferralAttributed,
@@ -56,7 +56,7 @@ def decide(state: Documents, command: Any, case: Case) -> Decision:
         case FlagReferral():
             return _flag(state[REFERRAL], command)
         case VoidReferral():
-            return _void(state[REFERRAL], command)
+            return _void(state[REFERRAL], state[EARLY], command)
     raise NotImplementedError(command.wire_name)
 
 
@@ -194,8 +194,10 @@ def _flag(referral: Referral, command: FlagReferral) -> Decision:
     return [ReferralFlagged(referral_id=command.referral_id, reasons=(command.reason,))]
 
 
-def _void(referral: Referral, command: VoidReferral) -> Decision:
+def _void(referral: Referral, early: Early, command: VoidReferral) -> Decision:
     """It is over, whatever it was."""
+    if command.source is not None and any(act.source == command.source for act in early.acts):
+        return [ReferralActDropped(user_id=command.referral_id, source=command.source)]
     if referral.status == "none" or (command.source is not None and command.source != referral.source):
         return Refuse("referral_not_found", status=404)
     if referral.status == "voided":
@@ -231,12 +233,14 @@ def attributed(event: ReferralAttributed) -> Referral:
     )
 
 
-def evolve(state: Documents, event: OfReferral | ReferralSignalSeen | ReferralActKept) -> Mapping[str, State]:
+def evolve(state: Documents, event: Any) -> Mapping[str, State]:
     """The documents after an event."""
     if isinstance(event, ReferralSignalSeen):
         member: Member = state[ROOT]
         signals = (*member.signals, (event.kind, event.value))[-MAX_SIGNALS:]
         return {ROOT: replace(member, signals=signals)}
+    if isinstance(event, ReferralActDropped):
+        return {EARLY: Early(tuple(act for act in state[EARLY].acts if act.source != event.source))}
     if isinstance(event, ReferralActKept):
         act = Act(event.event, event.source, event.occurred_at, dict(event.facts))
         return {EARLY: Early((*state[EARLY].acts, act))}
