@@ -97,8 +97,9 @@ def _payload(kind: type[Message], values: Mapping[str, Any]) -> bytes | None:
     for told in getattr(kind, "examples", ()):
         with suppress(ValueError):
             return _on_topic(kind, kind.model_validate_json(json.dumps(told), strict=True).to_json())
-    for whole in (True, False):
-        made = _object(schema, schema.get("$defs", {}), values, whole=whole)
+    plain = {name: value for name, value in values.items() if not isinstance(value, list | dict)}
+    for known, whole in ((values, True), (plain, True), (plain, False)):
+        made = _object(schema, schema.get("$defs", {}), known, whole=whole)
         with suppress(ValueError):
             return kind.from_topic(json.dumps(made).encode()).to_json()
     return None
@@ -142,6 +143,8 @@ def _value(name: str, schema: Any, definitions: Any, values: Mapping[str, Any]) 
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):
+        case "object" | "array" if isinstance(values.get(name), list | dict):
+            return values[name]
         case "object":
             return _object(schema, definitions, values, whole=True)
         case "array":
