@@ -37,6 +37,8 @@ def test_the_platforms_own_domains_are_found_whole() -> None:
     assert "points" in discover.domains()
     for domain in discover.domains():
         assert discover.topic(domain).domain == domain
+        if not agents_of(domain):
+            continue  # a contract that stands in for a domain to come
         assert any(isinstance(agent, Decider) for agent in agents_of(domain))
         names = [name for name, _ in discover.migrations(domain)]
         assert names == sorted(names)
