@@ -87,7 +87,7 @@ class Partition:
         self._wake.set()
 
     def reassign(self) -> None:
-        """A rebalance left this partition here: its claim is looked at again before it goes on."""
+        """A rebalance left this partition here, or the store was away and may be another one: its claim is looked at again before it goes on."""
         self._reassigned = True
         self._wake.set()
 
@@ -171,6 +171,8 @@ class Partition:
         claim = await self._store.claim(self.slot, self.owner, held, begin)
         if claim.epoch != held:
             self.handler.forget()
+        elif (claim.next, claim.number) != (self._position.next, self._position.number):
+            raise Lost("What was committed last is not in the store any more.")
         self._epoch = claim.epoch
         self._position = self._ahead = Position(claim.next, claim.number, claim.last_id)
         self._partitions = await checked(self._log, self.slot, claim)

@@ -81,7 +81,7 @@ class Worker:
         store: Any = self.store
         if isinstance(self._clock, VirtualClock):
             self._followers.append(store.follow(self._clock, self._clock_moved))
-        self._followers.append(store.listen({app.domain for app in self.apps}, self._asked))
+        self._followers.append(store.listen({app.domain for app in self.apps}, self._asked, self._store_is_back))
         for follower in self._followers:
             await follower.start()
         for app in self.apps:
@@ -126,6 +126,12 @@ class Worker:
                 if partition.slot == slot:
                     partition.handler.asked()
                     partition.wake()
+
+    def _store_is_back(self) -> None:
+        """It was away. Where a copy took over that lacks the last commits, a partition to which nothing comes would never notice."""
+        for app in self.apps:
+            for partition in app.partitions():
+                partition.reassign()
 
     def _partition(self, agent: Agent, app: App, slot: Slot) -> Partition:
         handler: Handler

@@ -93,11 +93,21 @@ def _row(acted: Acted) -> tuple[Any, ...]:
 
 
 class Listener:
-    """Hears what operators ask in the schemas of some domains; `asked` is called for each slot at which a request waits, until it does no longer."""
+    """Hears what operators ask in the schemas of some domains; `asked` is called for each slot at which a request waits, until it does no longer.
 
-    def __init__(self, dsn: str, namespace: str, domains: Collection[str], asked: Callable[[Slot], None]) -> None:
+    It also is the first to know when Postgres was away: `returned` is called each time that it is there again.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        namespace: str,
+        domains: Collection[str],
+        asked: Callable[[Slot], None],
+        returned: Callable[[], None],
+    ) -> None:
         """Nothing is heard before `start`."""
-        self._dsn, self._asked = dsn, asked
+        self._dsn, self._asked, self._returned = dsn, asked, returned
         self._domains = {schema_of(namespace, domain): domain for domain in domains}
         self._told: set[str] = set()
         self._wake = asyncio.Event()
@@ -114,10 +124,14 @@ class Listener:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _listen(self) -> None:
+        was_there = False
         while True:
             with suppress(*DRIVER):
                 connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=5)
                 try:
+                    if was_there:
+                        self._returned()
+                    was_there = True
                     await connection.add_listener(CHANNEL, self._heard)
                     connection.add_termination_listener(lambda _: self._wake.set())
                     self._told.update(self._domains)

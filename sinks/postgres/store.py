@@ -236,9 +236,9 @@ class PostgresStore:
         """What keeps a process's clock where the platform's is, once it is started."""
         return Follower(self._dsn, self._namespace, clock, moved)
 
-    def listen(self, domains: Collection[str], asked: Callable[[Slot], None]) -> Listener:
-        """What tells a process, once it is started, at which of its slots an operator's request waits."""
-        return Listener(self._dsn, self._namespace, domains, asked)
+    def listen(self, domains: Collection[str], asked: Callable[[Slot], None], returned: Callable[[], None]) -> Listener:
+        """What tells a process, once it is started, at which of its slots an operator's request waits, and that Postgres was away and is back."""
+        return Listener(self._dsn, self._namespace, domains, asked, returned)
 
     # -- parts
 

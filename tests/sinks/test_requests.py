@@ -242,9 +242,11 @@ async def heard(found: "asyncio.Queue[Slot]") -> Slot:
         return await found.get()
 
 
-async def listener(postgres: PostgresStore, domains: set[str]) -> tuple[Any, "asyncio.Queue[Slot]"]:
+async def listener(
+    postgres: PostgresStore, domains: set[str], returned: Callable[[], None] = lambda: None
+) -> tuple[Any, "asyncio.Queue[Slot]"]:
     found: asyncio.Queue[Slot] = asyncio.Queue()
-    listener = postgres.listen(domains, found.put_nowait)
+    listener = postgres.listen(domains, found.put_nowait, returned)
     await listener.start()
     return listener, found
 
@@ -301,9 +303,12 @@ async def test_a_session_that_ended_is_begun_again(
 
     monkeypatch.setattr(asyncpg, "connect", connected)
     await put(admin, namespace, SLOT)
-    listening, found = await listener(postgres, {"tally"})
+    returns: list[int] = []
+    listening, found = await listener(postgres, {"tally"}, lambda: returns.append(len(sessions)))
     assert await heard(found) == SLOT
+    assert returns == []
     await admin.execute("SELECT pg_terminate_backend($1)", sessions[0].get_server_pid())
     assert await heard(found) == SLOT
     assert len(sessions) == 2
+    assert returns == [2], "what was committed last may be gone, and is looked for"
     await listening.stop()

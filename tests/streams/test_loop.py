@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from copy import deepcopy
 
 import pytest
 
@@ -246,6 +247,21 @@ async def test_memory_is_kept_under_the_same_epoch(rig: Rig) -> None:
     assert rig.store.calls["load"] == loads
     assert rig.place().epoch == 1
     assert rig.totals() == {A: 3}
+
+
+async def test_commits_that_a_failover_took_back_are_missed_before_anything_new_comes(rig: Rig) -> None:
+    rig.decider()
+    policy = rig.policy().partition.slot
+    await send(rig, *add(A, 1))
+    kept = deepcopy(rig.memory.schemas)
+    await send(rig, *add(A, 2))
+    await until(lambda: rig.schema.places[policy].next == 2)
+    results = dict(rig.schema.results)
+    rig.memory.schemas = kept
+    for owner in rig.owners:
+        owner.partition.reassign()
+    await until(lambda: rig.place().next == 2 and rig.schema.places[policy].next == 2)
+    assert (rig.schema.results, rig.totals()) == (results, {A: 3})
 
 
 async def test_two_owners_for_long_lose_and_double_nothing(rig: Rig) -> None:
