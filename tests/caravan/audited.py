@@ -188,7 +188,8 @@ async def work(platform: Platform, folder: Path) -> None:
 
 async def rested(platform: Platform) -> None:
     """Wait until every agent has come to the end of its topic, and all that was decided is relayed."""
-    agents = {(domain, agent.name) for domain in discover.domains() for agent in agents_of(domain)}
+    found = {domain: agents_of(domain) for domain in discover.domains()}
+    agents = {(domain, agent.name) for domain, there in found.items() for agent in there if found[agent.source.domain]}
     async with asyncio.timeout(PATIENCE_S):
         while True:
             look = await platform.look()
