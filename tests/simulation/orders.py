@@ -69,8 +69,11 @@ def lonely(dice: Random, source: str) -> AwardPoints:
 
 
 def agents(is_mended: Callable[[], bool]) -> dict[str, list[Agent]]:
-    """The shipped agents; the rule of points raises at what is poison until it is mended."""
-    return {domain: [_poisoned(agent, is_mended) for agent in agents_of(domain)] for domain in TOPICS}
+    """The shipped agents, as far as they hear of each other; the rule of points raises at what is poison until it is mended."""
+    return {
+        domain: [_poisoned(agent, is_mended) for agent in agents_of(domain) if agent.source.domain in TOPICS]
+        for domain in TOPICS
+    }
 
 
 def _poisoned(agent: Agent, is_mended: Callable[[], bool]) -> Agent:
