@@ -192,8 +192,8 @@ class ChallengeTerms(msgspec.Struct, frozen=True, omit_defaults=True):
     event: str
     starts_at: datetime
     ends_at: datetime
+    score: str
     condition: str | None = None
-    score: str = "1"
     goal: int | None = None
     xp: int = 0
     badge_id: str | None = None
