@@ -41,7 +41,7 @@ from topics.referrals import (
 )
 
 CodeCommand = CreateReferralCode | ClaimReferralCode | ConfirmReferralCode | FailReferralCode | TrackReferralClick
-CodeEvent = OfCode | ReferralCodeRefused | ReferralCodeConfirmed | ReferralCodeFailed  # the others are of a code, too
+CodeEvent = OfCode | ReferralCodeRefused | ReferralCodeConfirmed | ReferralCodeFailed
 SchemeCommand = GrantReferralRewards | ClawBackReferralRewards | OfPayout
 SchemeEvent = Reward | ReferralBudgetExhausted | OfPayout
 
@@ -54,7 +54,7 @@ def reads(message: Any) -> Iterable[str]:
         case AttributeReferral() | QualifyReferral() | VoidReferral():
             return REFERRAL, EARLY
         case NewcomerNoted() | ReferralActKept() | ReferralActDropped():
-            return REFERRAL, EARLY
+            return (EARLY,)
         case _ if isinstance(message, CodeCommand | CodeEvent):
             return codes.reads(message)
         case _ if isinstance(message, SchemeCommand | SchemeEvent):
