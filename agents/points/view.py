@@ -209,7 +209,7 @@ async def rules(db: Db, paging: Paging) -> Page[Rule]:
 
 
 @view(roles=("Admin",))
-async def issued_vs_spent(db: Db) -> Totals:
+async def issued_vs_spent(db: Db) -> Totals | None:
     """What became of all points that there ever were."""
     row = await db.fetchrow(
         "SELECT b.available, b.held, p.pending, t.* FROM"
@@ -219,6 +219,8 @@ async def issued_vs_spent(db: Db) -> Totals:
         " coalesce(sum(reversed), 0)::bigint AS reversed, coalesce(sum(adjusted), 0)::bigint AS adjusted,"
         " coalesce(sum(transit), 0)::bigint AS in_transit, coalesce(sum(owed), 0)::bigint AS owed FROM tally) AS t",
     )
+    if row is None:
+        return None
     told = dict(row)
     outstanding = told.pop("available") + told["held"] + told["pending"]
     gone = told["spent"] + told["expired"] + told["reversed"] + told["in_transit"]

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 LIMIT = 2**53 - 1
+SIGN_UP = 100  # points, by the one rule that there is from the beginning
+NOTHING = "nothing"  # is what happened
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -115,6 +117,9 @@ class Model:
         user = self.users[step.data["user_id"]]
         now = max(user.at, step.at)
         refused = getattr(self, f"_{step.type}")(user, step, now)
+        if refused == NOTHING:
+            self.results[step.id] = ("accepted", None)
+            return
         if refused in {None, "insufficient"}:  # every other refusal leaves no event of the user's
             user.events += 1
             user.at = now
@@ -141,6 +146,18 @@ class Model:
             user.rewards.add(reward)
         user.give(data["amount"], [(end, data["amount"])] if end else [])
         _write(user, step, "awarded", "system:issued", "available", data["amount"], data.get("source"))
+        return None
+
+    def _observe_event(self, user: User, step: Step, now: datetime) -> str | None:
+        data = step.data
+        reward = ("sign_up", data["source"])
+        if data["event"] != "identity.user_registered" or reward in user.rewards:
+            return NOTHING
+        if not user.full(SIGN_UP):
+            user.events += 1  # that the rule was applied, before the award
+            user.rewards.add(reward)
+            user.give(SIGN_UP, [])
+            _write(user, step, "awarded", "system:issued", "available", SIGN_UP, data["source"])
         return None
 
     def _spend_points(self, user: User, step: Step, now: datetime) -> str | None:

@@ -70,7 +70,9 @@ def take(domain: Domain, *records: Told, limit: int = 100) -> dict[str, int]:
 def test_numbers_without_gaps_are_folded(domain: Domain) -> None:
     assert take(domain, told(0, 1), told(1, 2)) == {}
     assert take(domain, told(2, 3, PointsSpent(user_id="ann", amount=2))) == {}
-    assert domain.scratch.get(DOCUMENTS, "ann") == '[3,1767225600000000,"{\\"available\\":1}"]'
+    assert (
+        domain.scratch.get(DOCUMENTS, "ann") == '[3,1767225600000000,"{\\"available\\":1,\\"tally\\":{\\"spent\\":2}}"]'
+    )
     assert domain.scratch.all("SELECT count(*) FROM row WHERE name = ?", RESULTS) == [(3,)]
 
 

@@ -220,6 +220,7 @@ async def test_a_built_in_rule_that_was_taken_out_is_shown_so(db: Any) -> None:
 async def test_what_was_issued_is_somewhere(db: Any) -> None:
     found = await issued_vs_spent(db)
 
+    assert found is not None
     assert found == Totals(
         issued=142,
         adjusted=-4,

@@ -74,7 +74,8 @@ class World:
         self.history = History(clock=self.loop.time)
         self.memory = MemoryStore()
         self.store = SimStore(self, self.memory)
-        self.broker = SimBroker(self, self.clock, [*TOPICS.values()])
+        heard = {agent.source.domain: agent.source for found in self.agents.values() for agent in found}
+        self.broker = SimBroker(self, self.clock, [*heard.values()])
         self.groups = {domain: MemoryGroup(self._read_by(domain)) for domain in self.agents}
         self.workers: list[SimWorker] = []
         self.clients, self.operators = Clients(self), Operators(self)

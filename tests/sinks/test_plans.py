@@ -35,6 +35,9 @@ CORE = {"results", "outbox", "parked", "state", "timers", "effects", "requests"}
 SLOT = Slot("points", "points", "points.commands", 1)
 
 
+WHOLE = {"points.issued_vs_spent"}  # sums over everybody, for admins
+
+
 class Recorder:
     """A `db` that finds nothing and remembers what it was asked."""
 
@@ -105,8 +108,8 @@ async def every_view_goes_by_an_index(admin: Any, namespace: str, domain: str, r
         for query, args in db.asked:
             found = await plan_of(admin, query, args)
             kinds = [kind for kind, _ in found]
-            assert "Seq Scan" not in kinds, f"{domain}.{name}: {found}"
-            assert any("Index" in kind for kind in kinds), f"{domain}.{name}: {found}"
+            assert "Seq Scan" not in kinds or f"{domain}.{name}" in WHOLE, f"{domain}.{name}: {found}"
+            assert any("Index" in kind for kind in kinds) or f"{domain}.{name}" in WHOLE, f"{domain}.{name}: {found}"
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
