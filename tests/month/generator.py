@@ -22,6 +22,7 @@ SHARE = 0.09  # of the users do something in a wave
 BROUGHT = 0.5  # of those who register have a code
 ILLEGAL, DOUBLE, LATE = 0.015, 0.015, 0.012  # of the lines
 ROOT = {"user": "root", "role": "Admin"}
+PLAYING = "everybody who plays"
 PARTNERS = ("p1", "p2", "p3")
 ENOUGH = 200  # points for whatever a refund takes back
 Line = dict[str, Any]
@@ -68,6 +69,25 @@ SCHEME: Line = {
     "tiers": {"gold": 150},
     "hold_days": 2,
 }
+QUEST: Line = {
+    "quest_id": "round",
+    "author_id": "p1",
+    "name": "Round the town",
+    "tasks": [
+        {"task_id": "meet", "name": "Meet somebody", "event": "participant_checked_in", "xp": 10},
+        {"task_id": "shop", "name": "Buy something", "event": "order_paid", "condition": "event.total >= 500"},
+        {"task_id": "train", "name": "Train", "event": "workout_recorded", "count": 2, "optional": True, "xp": 15},
+    ],
+    "limit": 3,
+    "days": 6,
+    "xp": 100,
+    "points": 30,
+    "badge_id": "explorer",
+}
+BOARDS: list[Line] = [
+    {"leaderboard_id": "weekly", "name": "Of the week", "every": "week", "winners": 3, "badge_id": "champion"},
+    {"leaderboard_id": "monthly", "name": "Of the month", "every": "month"},
+]
 TIERS = [("bronze", 150), ("silver", 250), ("gold", 400)]
 
 
@@ -102,6 +122,8 @@ class Generator:
             (14, self._redeem),
             (4, self._profile),
             (14, self._order),
+            (10, self._quest),
+            (14, self._go_on),
             (5, self._refund),
             (10, self._train),
             (8, self._meet),
@@ -144,6 +166,8 @@ class Generator:
         if day == 0:
             tiers = [{"tier_id": name, "name": name.capitalize(), "points": points} for name, points in TIERS]
             yield self._say("points.define_tiers", ROOT, {"tiers": tiers})
+            for badge in ("explorer", "champion"):
+                yield self._say("quests.create_badge", ROOT, {"badge_id": badge, "name": badge.capitalize()})
             yield self._say("referrals.create_referral_scheme", ROOT, SCHEME)
             yield self._say("referrals.activate_referral_scheme", ROOT, {"scheme_id": "friends"})
             for rule, told in RULES.items():
@@ -152,6 +176,14 @@ class Generator:
         yield from self._honoured()
         if day == TIRED:
             yield self._say("points.deactivate_points_rule", ROOT, {"rule_id": "meetings"})
+
+    def _founded(self) -> Iterator[Line]:
+        """What there is to play; the badges were there before the wave, and nobody plays before it is over."""
+        author = {"user": "p1", "role": "Partner"}
+        yield self._say("quests.create_quest", author, QUEST)
+        yield self._say("quests.publish_quest", author, {"quest_id": "round", "author_id": "p1"})
+        for board in BOARDS:
+            yield self._say("quests.create_leaderboard", ROOT, board)
 
     def _honoured(self) -> Iterator[Line]:
         """Ambassadors and their money."""
@@ -166,6 +198,9 @@ class Generator:
                 yield self._say("referrals.complete_payout", ROOT, about)
 
     def _bustle(self, day: int) -> Iterator[Line]:
+        if not self._town.quests.boards:
+            self._busy.add(PLAYING)
+            yield from self._founded()
         left = (self._days - day) * (len(HOURS) - 1)
         coming = len(self._newcomers) if left <= 1 else max(1, len(self._newcomers) * 2 // (left + 1))
         for _ in range(min(coming, len(self._newcomers))):
@@ -228,8 +263,9 @@ class Generator:
 
     def _register(self, user: str) -> Line:
         """Sometimes with an address that somebody has."""
-        taken = bool(self._users) and self._dice.random() < 0.02
-        name = self._dice.choice(self._users) if taken else user
+        name = self._dice.choice(self._users) if self._users and self._dice.random() < 0.02 else user
+        taken = name != user and name not in self._busy  # whose address it is was clear before this wave
+        name = name if taken else user
         self._busy |= {user, name}
         if not taken:
             self._users.append(user)
@@ -335,6 +371,24 @@ class Generator:
         amount = order["total"] if self._dice.random() < 0.5 else self._dice.randint(1, order["total"])
         about = {"order_id": order["order_id"], "user_id": order["user_id"], "currency": order["currency"]}
         return self._tell("commerce.order_refunded", {**about, "amount": amount})
+
+    def _quest(self, user: str) -> Line | None:
+        """Set out, or now and then give up."""
+        if PLAYING in self._busy:
+            return None
+        if user in self._town.quests.active and self._dice.random() < 0.3:
+            return self._by(user, "quests.abandon_quest", quest_id="round")
+        return self._by(user, "quests.start_quest", quest_id="round")
+
+    def _go_on(self, _: str) -> Line | None:
+        """Somebody on the quest does what comes next, more or less."""
+        found = [user for user in self._town.quests.active if user not in self._busy]
+        if not found:
+            return None
+        user = self._dice.choice(found)
+        turn = self._town.quests.active[user].next()
+        acts = {"meet": self._meet, "shop": self._order}
+        return self._dice.choice([self._train, acts[turn or "meet"], acts[turn or "meet"]])(user)
 
     def _clawed_back(self, order: Line) -> tuple[str, ...]:
         """Who else loses points by a refund; nobody owes for two things at once, so a friend has to have enough."""

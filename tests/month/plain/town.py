@@ -13,6 +13,7 @@ from typing import Any
 from .friends import Referrals
 from .market import Promotions
 from .people import People
+from .play import Quests
 from .rules import Rules
 from .wallet import MOST, OK, Line, Outcome, Points, when
 
@@ -31,9 +32,12 @@ ADMINS = {
     "approve_ambassador",
     "set_ambassador_tier",
     "complete_payout",
+    "create_badge",
+    "create_leaderboard",
 }
 RULES = {"define_points_rule", "activate_points_rule", "deactivate_points_rule"}
 PARTNERS = {"create_campaign", "activate_campaign", "redeem_voucher"}
+AUTHORS = {"create_quest", "publish_quest"}
 
 
 def legal(name: str, who: Line | None, data: Line) -> bool:
@@ -50,6 +54,8 @@ def legal(name: str, who: Line | None, data: Line) -> bool:
         return True
     if name in ADMINS:
         return False
+    if name in AUTHORS:
+        return bool(who["role"] == "Partner" and who["user"] == data["author_id"])
     if name in PARTNERS:
         return bool(who["role"] == "Partner" and who["user"] == data["partner_id"])
     return bool(who["role"] == "User" and who["user"] == data["user_id"] and data.get("to") != data["user_id"])
@@ -65,11 +71,13 @@ class Town:
         self.people = People()
         self.promotions = Promotions(self.points)
         self.referrals = Referrals(self.points)
+        self.quests = Quests(self.points)
         self.domains: dict[str, Any] = {
             "points": self.points,
             "identity": self.people,
             "promotions": self.promotions,
             "referrals": self.referrals,
+            "quests": self.quests,
         }
         self.outcomes: dict[str, Outcome] = {}
 
@@ -108,6 +116,7 @@ class Town:
 
     def _event(self, name: str, data: Line, at: datetime, source: str) -> None:
         now = max(at, self.now - LATE)
+        self.quests.happened(name, data, at, now)
         if name == "commerce.order_paid":
             self.rules.happened(name, data, at, now, data["order_id"], data["order_id"])
             self.referrals.paid(data, at, now)
@@ -123,6 +132,7 @@ class Town:
             self.points.sweep(user, self.now)
         self.promotions.tick(self.now)
         self.referrals.tick(self.now)
+        self.quests.tick(self.now)
 
     def tables(self) -> dict[str, list[Any]]:
         """Rows by table."""
