@@ -16,7 +16,8 @@ class State(msgspec.Struct, frozen=True):
     """Base of the documents that a table keeps, one per key or sub-key.
 
     Subclass it (`class Account(State, frozen=True)`) with typed fields that all have defaults: the state of an unseen key is `Subclass()`. Change it with
-    `msgspec.structs.replace`.
+    `msgspec.structs.replace`. With `omit_defaults=True` a text that equals its default is left out only if it is the very same object: where a field may come to
+    its default again, set the constant, not what an event says, else a replay stores the same in other words.
     """
 
 
