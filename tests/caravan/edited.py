@@ -5,9 +5,9 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.abc import MetaPathFinder, SourceLoader
+from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_file_location
+from importlib.util import spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,28 +47,28 @@ WORDS = "from typing import Annotated, Self\nfrom pydantic import Field, model_v
 """What edits may use."""
 
 
-class _Edited(MetaPathFinder, SourceLoader):
+class _Edited(MetaPathFinder, InspectLoader):
     """Reads a package's files anew, each edit made in the one where its text stands."""
 
     def __init__(self, folder: Path, edits: Sequence[Edit]) -> None:
         self.name = folder.relative_to(ROOT).as_posix().replace("/", ".")
-        self._files = {str(file): WORDS + file.read_text("utf-8") for file in folder.glob("[!_]*.py")}
+        self._texts = {f"{self.name}.{f.stem}": WORDS + f.read_text("utf-8") for f in folder.glob("[!_]*.py")}
         for old, new in edits:
-            text = "".join(self._files.values())
-            assert text.count(old) == 1, f"{old!r} stands there {text.count(old)} times"
-            self._files = {file: text.replace(old, new) for file, text in self._files.items()}
-        self._files[self.get_filename(self.name)] = ""  # it only says again what stands in the others
+            whole = "".join(self._texts.values())
+            assert whole.count(old) == 1, f"{old!r} stands there {whole.count(old)} times"
+            self._texts = {name: text.replace(old, new) for name, text in self._texts.items()}
+        self._texts[self.name] = ""  # it only says again what stands in the others
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        file = self.get_filename(fullname)
-        return spec_from_file_location(fullname, file, loader=self) if file in self._files else None
+        if fullname not in self._texts:
+            return None
+        return spec_from_loader(fullname, self, origin=fullname, is_package=fullname == self.name)
 
-    def get_filename(self, fullname: str) -> str:
-        file = fullname.removeprefix(self.name).removeprefix(".") or "__init__"
-        return str(ROOT / self.name.replace(".", "/") / f"{file}.py")
+    def get_source(self, fullname: str) -> str:
+        return self._texts[fullname]
 
-    def get_data(self, path: str | bytes) -> bytes:
-        return self._files[str(path)].encode()
+    def is_package(self, fullname: str) -> bool:
+        return fullname == self.name
 
 
 def _package(folder: Path, edits: Sequence[Edit]) -> ModuleType:
