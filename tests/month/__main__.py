@@ -13,6 +13,7 @@ from pathlib import Path
 
 from caravan.instance import Instance
 from streams.settings import Settings
+from tests.month import chart
 from tests.month.run import Wishes, month
 
 START_S = 180  # the first start on a machine downloads the broker
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--chart", type=Path, metavar="SVG", help="draw what the platform showed into this file")
     parser.add_argument("--keep", action="store_true", help="leave lines, logs and data where they are")
     wanted = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="month-"))
@@ -43,6 +45,8 @@ async def _run(wanted: argparse.Namespace, folder: Path) -> int:
     for table, count in figures.rows.items():
         print(f"  {table:<24} {count:>9} rows")
     print(figures.told())
+    if wanted.chart and figures.found:
+        chart.draw(figures.found, wanted.chart.resolve())
     for words in figures.wrong:
         print(f"WRONG {words}")
     return 1 if figures.wrong else 0

@@ -16,7 +16,7 @@ from typing import Any
 from streams.settings import Settings
 from tests.acceptance.children import environment
 from tests.faults.ground import ROOT
-from tests.month.compare import QUERIES, differences
+from tests.month.compare import QUERIES, Row, differences
 from tests.month.generator import SHARE, Generator
 from tests.month.ground import Ground, Line
 
@@ -49,7 +49,12 @@ class Figures:
     events: int = 0
     seconds: float = 0.0
     replay_s: float = 0.0
-    rows: dict[str, int] = field(default_factory=dict)
+    found: dict[str, list[Row]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many of each table were compared."""
+        return {name: len(rows) for name, rows in self.found.items()}
 
     @property
     def odd(self) -> float:
@@ -113,7 +118,7 @@ async def _compare(figures: Figures, ground: Ground, expected: Any, *, beside: b
     if figures.wrong:
         return
     found = {name: await ground.rows(name.split(".")[0], query, beside=beside) for name, query in QUERIES.items()}
-    figures.rows = {name: len(rows) for name, rows in found.items()}
+    figures.found = found
     where = "replayed: " if beside else ""
     figures.wrong += [where + words for words in differences(expected, found)]
 

@@ -3,12 +3,15 @@
 import ast
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streams.settings import Settings
 from tests.month import run
+from tests.month.compare import differences
 from tests.month.generator import Generator
 
 PLAIN = Path(run.__file__).parent / "plain"
@@ -41,6 +44,21 @@ async def test_some_days_of_a_town(
     assert figures.odd >= 0.02
     assert set(figures.rejected) >= {"insufficient", "login_taken", "already_redeemed", "expired", "not_found"}
     record_property("told", figures.told())
+
+
+def test_a_row_that_differs_is_told() -> None:
+    """One that is missing, one that is there too often, one with another time; not one that a worker came to a little later."""
+    at = datetime(2030, 1, 1, 8, 0, 0, 7000, tzinfo=UTC)
+    model = {"points.ledger": [["u1", at.isoformat(), 5], ["u1", at.isoformat(), 5], ["u2", at.isoformat(), 7]]}
+
+    def wrong(*rows: tuple[Any, ...]) -> int:
+        return len(differences(model, {"points.ledger": rows}))
+
+    later, wave = at + timedelta(seconds=40), at + timedelta(hours=5)
+    assert wrong(("u1", at, 5), ("u1", later, 5), ("u2", later, 7)) == 0
+    assert wrong(("u1", at, 5), ("u2", at, 7)) == 1
+    assert wrong(("u1", at, 5), ("u1", at, 5), ("u2", at, 7), ("u2", at, 7)) == 1
+    assert wrong(("u1", at, 5), ("u1", at, 5), ("u2", wave, 7)) == 2
 
 
 def test_equal_seeds_give_equal_lines() -> None:
