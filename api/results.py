@@ -22,7 +22,7 @@ from streams.store import Unavailable
 MAX_WAIT = 30  # seconds
 REREAD_S = 0.25  # a lost notification costs at most this
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
-_REFUSALS = frozenset({403, 404, 409, 422})
+_REFUSALS = frozenset({403, 404, 409, 422, 429})
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ class Case(NamedTuple):
 class Refuse:
     """The command is refused; nothing changes.
 
-    `code` is stable and part of the contract; `status` is the HTTP status for a client that waits (403, 404, 409 or
-    422); `details` is JSON for the caller; `events` are facts worth telling others (`points_spend_rejected`), without
+    `code` is stable and part of the contract; `status` is the HTTP status for a client that waits (403, 404, 409,
+    422 or 429); `details` is JSON for the caller; `events` are facts worth telling others (`points_spend_rejected`), without
     them the core tells `command_rejected`.
     """
 

@@ -44,9 +44,10 @@ class Answer(NamedTuple):
     @property
     def passing(self) -> bool:
         """Whether asking again may have another answer; a command has its effect once, under its key."""
-        if self.status == 409:
+        if self.status in (409, 429):
             told = self.told()
-            return told.get("code") in _YET and "events" not in told  # a rule may have such a code, too
+            passes = self.status == 429 or told.get("code") in _YET
+            return passes and "events" not in told  # a rule may answer so, too
         return self.status in _AGAIN
 
 

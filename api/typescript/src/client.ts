@@ -326,9 +326,10 @@ function unreachable(url: string, words: string): EdgeError {
   return new EdgeError("unreachable", 0, `${url} does not answer (${words})`);
 }
 
-/** Whether asking again may have another answer. A rule may have any code, but then there are events. */
+/** Whether asking again may have another answer. A rule may have any code, and refuse with 429; but then there are events. */
 function passing(answer: Response, told: Partial<Problem>): boolean {
-  return AGAIN.has(answer.status) || (answer.status === 409 && YET.has(told.code ?? "") && !("events" in told));
+  if ("events" in told) return false;
+  return AGAIN.has(answer.status) || (answer.status === 409 && YET.has(told.code ?? ""));
 }
 
 function retry_after(answer: Response): number {
