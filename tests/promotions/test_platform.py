@@ -89,7 +89,8 @@ async def test_limits_hold_when_all_buy_at_once_and_a_voucher_is_redeemed_at_one
     times = {one[0].isoformat() for one in await platform.rows("promotions", "SELECT redeemed_at FROM voucher")}
     assert {answer.json()["details"]["redeemed_at"] for answer in tills if answer.status_code == 409} == times
     await shows_over_http(platform)
-    await platform.rebuilds("promotions", ("campaign", "voucher"))
+    await holds_for_gifts_and_codes(platform)
+    await platform.rebuilds("promotions", ("campaign", "voucher", "promo_code", "redemption"))
     await platform.rebuilds("points", ("ledger", "balance"))
 
 
@@ -127,3 +128,36 @@ async def shows_over_http(platform: Platform) -> None:
     assert counts.items() <= stats.items()
     mine = {"user_id": "u1", "hold_id": "voucher:d:v9"}
     assert (await platform.post("points/release_hold", "u1/User", **mine)).status_code == 403
+
+
+async def holds_for_gifts_and_codes(platform: Platform) -> None:
+    """A gift is not worth more at many tills at once, nor a budget larger for many orders; and who guesses has to wait."""
+    partner: dict[str, Any] = {"partner_id": "p1"}
+    await open_sale(platform, "gift", kind="gift", price=0, value=1000)
+    given = await platform.post(
+        "promotions/issue_voucher", PARTNER, campaign_id="gift", voucher_id="g1", user_id="u1", **partner
+    )
+    assert given.status_code == 200, given.text
+    ((code,),) = await platform.rows("promotions", "SELECT code FROM voucher WHERE campaign_id = 'gift'")
+    shown = {"campaign_id": "gift", "code": code, "amount": 300, **partner}
+    tills = await asyncio.gather(
+        *(platform.post("promotions/redeem_voucher", PARTNER, **shown, redemption_id=f"r{n}") for n in range(6))
+    )
+    assert Counter(answer.json()["code"] for answer in tills) == {None: 3, "insufficient_balance": 3}
+
+    await open_sale(platform, "code", kind="promo", price=0, value=400, budget=1500, max_uses=9)
+    made = await platform.post("promotions/generate_promo_codes", PARTNER, campaign_id="code", codes=["TEN"], **partner)
+    assert made.status_code == 200, made.text
+    order = {"campaign_id": "code", "code": "TEN", "total": 5000, "currency": "EUR"}
+    orders = await asyncio.gather(
+        *(
+            platform.post("promotions/apply_promo_code", f"{user}/User", **order, user_id=user, order_id=f"o-{user}")
+            for user in USERS
+        )
+    )
+    assert Counter(answer.json()["code"] for answer in orders) == {None: 3, "budget_exhausted": 2}
+
+    for n in range(10):
+        assert (await redeem(platform, f"g1-{n}", "gift")).status_code == 404
+    waits = await redeem(platform, code, "gift")
+    assert (waits.status_code, waits.json()["code"]) == (429, "too_many_attempts")
