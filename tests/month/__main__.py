@@ -25,7 +25,9 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--workers", type=int, default=1, help="of more, each looks at the clock at a moment of its own"
+    )
     parser.add_argument("--chart", type=Path, metavar="SVG", help="draw what the platform showed into this file")
     parser.add_argument("--keep", action="store_true", help="leave lines, logs and data where they are")
     wanted = parser.parse_args()

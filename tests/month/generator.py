@@ -229,7 +229,8 @@ class Generator:
         return line
 
     def _tell(self, event: str, data: Line) -> Line:
-        line = {**self._around(), "event": event, "data": data}
+        around = self._around()
+        line = {**around, "event": event, "data": {**data, "at": around["at"]} if "at" in data else data}
         self._town.play(line)
         self._sent.append(line)
         return line

@@ -31,7 +31,7 @@ class Wishes:
     users: int
     days: int
     seed: int
-    workers: int = 2
+    workers: int = 1
     share: float = SHARE
 
 

@@ -19,6 +19,13 @@ class Campaign:
         self.count: Counter[str] = Counter()
         self.bought: Counter[str] = Counter()
 
+    @property
+    def shown(self) -> str:
+        """Its status; one that cannot sell one more is exhausted."""
+        sold = self.count["issued"]
+        full = sold >= self.terms["quantity"] or (sold + 1) * self.terms["value"] > self.terms["budget"]
+        return "exhausted" if self.status == "active" and full else self.status
+
     def time(self, name: str) -> datetime | None:
         return when(self.terms.get(name))
 
@@ -120,7 +127,7 @@ class Promotions:
         names = ("user", "status", "reason", "started_at", "valid_from", "valid_to", "redeemed_at")
         return {
             "promotions.campaign": [
-                [name, c.status, *(c.count[kind] for kind in ("issued", "failed", "redeemed", "expired"))]
+                [name, c.shown, *(c.count[kind] for kind in ("issued", "failed", "redeemed", "expired"))]
                 for name, c in self.campaigns.items()
             ],
             "promotions.voucher": [
