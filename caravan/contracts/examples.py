@@ -23,7 +23,7 @@ MADE = int(AT.timestamp() * 1000)
 COMMAND_ID = UUID(int=MADE << 80 | 7 << 76 | 2 << 62 | 1)  # an id as the edge makes them, of that time
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 _FORMATS = {"date-time": "2026-01-31T12:00:00Z", "date": "2026-01-31", "uuid": str(COMMAND_ID)}
-_TEXTS = ("{name}", "{name}-1", "a", "1", "EUR", "0" * 32)
+_TEXTS = ("{name}", "{name}-1", "{name}:1", "a", "1", "EUR", "0" * 32)
 
 
 def headers(key: str, value: bytes) -> dict[str, str]:
