@@ -33,7 +33,7 @@ async def balance_is_its_ledger(db: Db) -> list[Any]:
         " sums AS (SELECT account, sum(amount) AS amount FROM moved WHERE account LIKE 'user:%' GROUP BY account),"
         " stands AS (SELECT 'user:' || user_id || ':available' AS account, available AS amount FROM balance"
         " UNION ALL SELECT 'user:' || user_id || ':held', held FROM balance"
-        " UNION ALL SELECT 'user:' || user_id || ':pending', sum(amount) FROM pending GROUP BY user_id)"
+        " UNION ALL SELECT 'user:' || user_id || ':pending', sum(amount)::bigint FROM pending GROUP BY user_id)"
         " SELECT account, coalesce(sums.amount, 0)::bigint AS ledger, stands.amount AS balance"
         " FROM sums FULL JOIN stands USING (account) WHERE coalesce(sums.amount, 0) IS DISTINCT FROM coalesce(stands.amount, 0)"
         " ORDER BY account LIMIT $1",

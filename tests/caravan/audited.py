@@ -32,7 +32,15 @@ from streams.store import Slot
 from tests.acceptance.children import Child
 from tests.faults.load import orders
 from topics.identity import RegisterUser, UpdateProfile
-from topics.points import AwardPoints, HoldPoints, TransferPoints
+from topics.points import (
+    ActivatePointsRule,
+    AwardPoints,
+    DefinePointsRule,
+    DefineTiers,
+    HoldPoints,
+    Tier,
+    TransferPoints,
+)
 from topics.promotions import ActivateCampaign, CreateCampaign, PurchaseVoucher
 
 PATIENCE_S = 100.0
@@ -146,6 +154,11 @@ def everything() -> list[tuple[Command, Actor]]:
     partner, guest = Actor("user", "p1", "Partner"), Actor("guest", "")
     campaign = {"partner_id": "p1", "name": "Tea", "value": 300, "currency": "EUR", "quantity": 5, "budget": 1500}
     made: list[tuple[Command, Actor]] = [
+        (DefineTiers(tiers=(Tier(tier_id="silver", name="Silver", points=50),)), ADMIN),
+        (DefinePointsRule(rule_id="hello", event="identity.user_registered", amount=5, pending=31), ADMIN),
+        (ActivatePointsRule(rule_id="hello"), ADMIN),
+    ]
+    made += [
         (CreateCampaign(campaign_id=name, price=price, valid_days=9, **campaign), partner)
         for name, price in (("free", 0), ("paid", 10))
     ]

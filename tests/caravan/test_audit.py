@@ -147,7 +147,7 @@ async def test_a_doubled_movement_is_told_with_the_sums(rested: Platform) -> Non
         await rested.execute(DAMAGES["ledger doubled"][2])
         found = await only(rested, "balance_is_its_ledger")
 
-    assert "What a user has available and held is what the ledger gave" in found.words
+    assert "What a user has available, held and pending is what the ledger gave" in found.words
     assert "account=user:v0:available ledger=85 balance=35" in found.words
     assert "caravan replay points" in found.mend
 
