@@ -75,6 +75,14 @@ class _Schemas(GenerateJsonSchema):
         """A default is written into an answer like any value."""
         return self.mode == "serialization" or super().field_is_required(field, total)
 
+    def dict_schema(self, schema: Any) -> Any:
+        """A map whose keys have a pattern is one also for generators that know no `patternProperties`."""
+        found = super().dict_schema(schema)
+        for pattern, part in found.pop("patternProperties", {}).items():
+            found["additionalProperties"] = part
+            found["propertyNames"] = {**found.get("propertyNames", {}), "pattern": pattern}
+        return found
+
     def field_title_should_be_set(self, schema: Any) -> bool:
         """`User Id` adds nothing to `user_id`."""
         del schema
