@@ -256,11 +256,11 @@ class Generator:
         return self._town.points.wallets[user].available
 
     def _some(self, user: str) -> int:
-        """An amount that the user has, most of the time."""
-        have = self._balance(user)
-        return (
-            self._dice.randint(1, max(1, have // 2)) if self._dice.random() < 0.9 else have + self._dice.randint(1, 50)
-        )
+        """A part of what the user has, now and then all of it, or more."""
+        have, way = self._balance(user), self._dice.random()
+        if way < 0.8:
+            return self._dice.randint(1, max(1, have // 2))
+        return max(1, have) if way < 0.9 else have + self._dice.randint(1, 50)
 
     def _register(self, user: str) -> Line:
         """Sometimes with an address that somebody has."""
@@ -335,7 +335,8 @@ class Generator:
         return self._by(user, "points.transfer_points", transfer_id=self._name("t"), to=to, amount=self._some(user))
 
     def _purchase(self, user: str) -> Line:
-        campaign, voucher = self._dice.choice(self._campaigns), self._name("v")
+        late = self._dice.random() < 0.1
+        campaign, voucher = self._dice.choice(self._campaigns[0 if late else -12 :]), self._name("v")
         self._vouchers.append((campaign, voucher))
         return self._by(user, "promotions.purchase_voucher", campaign_id=campaign, voucher_id=voucher)
 
