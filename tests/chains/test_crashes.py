@@ -12,7 +12,7 @@ from streams.agent import agents_of
 from tests.chains.mortal import DOMAINS, Cut, MortalKit
 from tests.chains.stories import STORIES
 
-QUICK = 4
+QUICK = 2
 """So many writes of a story are taken by a quick run: the worker dies before one, and after another that follows."""
 TAGS = {"sign-up": "SR056", "redeem": "SR048", "quest": "SR044", "referral, and claw-back": "SR046"}
 NAMES = [pytest.param(name, marks=pytest.mark.req(TAGS.get(name, "SR054"))) for name in STORIES]
@@ -107,7 +107,7 @@ def test_what_is_done_twice_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> No
         expected = kinds(kit)
     monkeypatch.setattr("streams.acting.derived", lambda *_: uuid4())
     odd = 0
-    for write in range(writes):
+    for write in range(0, writes, 2):
         kit, _ = played("buy a voucher", Cut(write, "after"))
         with kit:
             odd += kinds(kit) != expected
