@@ -13,7 +13,7 @@ from topics.commerce import OrderPaid, OrderRefunded
 from topics.identity import RegisterUser
 from topics.meetups import ParticipantCheckedIn
 from topics.points import ActivatePointsRule, AwardPoints, DefinePointsRule, SpendPoints
-from topics.promotions import ActivateCampaign, CreateCampaign, PurchaseVoucher, RedeemVoucher
+from topics.promotions import ActivateCampaign, CancelVoucher, CreateCampaign, PurchaseVoucher, RedeemVoucher
 from topics.quests import CreateBadge, CreateQuest, PublishQuest, StartQuest
 from topics.referrals import ActivateReferralScheme, CreateReferralCode, CreateReferralScheme
 
@@ -164,6 +164,27 @@ def redeemed(stage: Stage) -> None:
     assert stage.times("voucher_redeemed") == 1
 
 
+# -- taken back
+
+
+def sold(stage: Stage) -> None:
+    offered(stage)
+    buy(stage)
+
+
+def cancel(stage: Stage) -> None:
+    """The partner takes the voucher back, twice."""
+    for _ in range(2):
+        back = {"campaign_id": "museum", "partner_id": "p1", "voucher_id": "v1", "reason": "Closed for repairs"}
+        stage.say(CancelVoucher.model_validate(back), PARTNER)
+
+
+def given_back(stage: Stage) -> None:
+    assert stage.points("bob") == 100
+    assert stage.moves("bob") == {"awarded": 1, "held": 1, "captured": 1, "refunded": 1}
+    assert (stage.times("voucher_cancelled"), stage.times("voucher_refunded")) == (1, 1)
+
+
 # -- quests
 
 
@@ -228,6 +249,7 @@ STORIES = {
     "buy a voucher": Story(offered, buy, bought),
     "buy a voucher without enough points": Story(poor, buy, not_bought),
     "redeem": Story(rewarding, redeem, redeemed),
+    "cancel a voucher": Story(sold, cancel, given_back),
     "quest": Story(questing, quest, quest_done),
     "referral, and claw-back": Story(brought, refer, clawed_back),
 }
