@@ -86,8 +86,8 @@ def _program(expression: str) -> Any:
     try:
         return cel.compile(expression)
     except ValueError as error:
-        reason = str(error).partition("ERROR: ")[2].partition("\n")[0] or str(error)
-        raise ConditionError(f"it is no expression: {reason}") from None
+        reason = str(error).partition("ERROR: <input>:")[2].partition("\n")[0].partition(" expecting {")[0]
+        raise ConditionError(f"it is no expression: {reason or error}") from None
 
 
 def _example(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Any:
