@@ -19,7 +19,7 @@ from streams import discover
 from streams.client import Cut, Received, cut, subscribe
 from streams.client.cutting import consistent
 from streams.clock import SystemClock, unix_ms
-from streams.contract import Command
+from streams.contract import Command, Event
 from streams.envelope import Actor, Signer
 from streams.ids import uuid7
 from streams.kafka import Kafka
@@ -207,9 +207,7 @@ def test_an_event_counts_on_its_own_day_whenever_it_comes() -> None:
         return pl.DataFrame(rows, schema={"_time": pl.Datetime("us", "UTC"), "amount": pl.Int64}, orient="row")
 
     late = frame((day + timedelta(days=1), 5), (day, 7))
-    frames = {kind: frame() for kind in analytics.KINDS} | {
-        PointsAwarded: late,
-        PointsSpent: frame((day, 2)),
-    }
+    frames: dict[type[Event], pl.DataFrame] = {kind: frame() for kind in analytics.KINDS}
+    frames[PointsAwarded], frames[PointsSpent] = late, frame((day, 2))
 
     assert analytics.days(frames).rows() == [(day.date(), 7, 2), ((day + timedelta(days=1)).date(), 5, 0)]
