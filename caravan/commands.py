@@ -222,7 +222,7 @@ def _table(report: dict[str, Any]) -> str:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    columns = ("agent", "topic", "partition", "position", "lag", "parked", "rate", "owner", "stopped")
+    columns = ("domain", "agent", "topic", "partition", "position", "lag", "parked", "rate", "owner", "stopped")
     for column in columns:
         table.add_column(
             column, justify="right" if column in {"partition", "position", "lag", "parked", "rate"} else "left"
