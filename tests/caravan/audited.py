@@ -41,11 +41,45 @@ from topics.points import (
     Tier,
     TransferPoints,
 )
-from topics.promotions import ActivateCampaign, CreateCampaign, PurchaseVoucher
+from topics.promotions import (
+    ActivateCampaign,
+    ApplyPromoCode,
+    CreateCampaign,
+    GeneratePromoCodes,
+    NoteOrder,
+    NoteStaff,
+    PurchaseVoucher,
+)
+from topics.quests import (
+    AbandonQuest,
+    AwardBadge,
+    CreateBadge,
+    CreateChallenge,
+    CreateLeaderboard,
+    CreateQuest,
+    DefineStreak,
+    JoinChallenge,
+    PublishQuest,
+    StartQuest,
+    SubmitTaskProof,
+)
+from topics.referrals import (
+    ActivateReferralScheme,
+    ApplyAsAmbassador,
+    ApproveAmbassador,
+    CreateReferralCode,
+    CreateReferralScheme,
+    RequestPayout,
+    TrackReferralClick,
+)
 
 PATIENCE_S = 100.0
 POLL_S = 0.1
-ADMIN = Actor("user", "root", "Admin")
+ADMIN, PARTNER, GUEST = Actor("user", "root", "Admin"), Actor("user", "p1", "Partner"), Actor("guest", "")
+SERVICE = Actor("service", "promotions")
+BUYERS = ("v0", "v1", "v2", "v3", "f0", "f1")
+SCHEMES = {"fast": 0, "slow": 1}
+"""Days after which a friend counts, by the scheme; its code has its name."""
 LATER = datetime.now(UTC) + timedelta(days=300)
 SECRET = Sealed("enc1.c2VjcmV0")
 
@@ -149,28 +183,114 @@ def breaking(findings: Iterable[Finding]) -> Counter[tuple[str, str]]:
     return Counter((one.domain, one.check) for one in findings if one.check not in HARMLESS)
 
 
-def everything() -> list[tuple[Command, Actor]]:
-    """Commands that leave something in every table."""
-    partner, guest = Actor("user", "p1", "Partner"), Actor("guest", "")
-    campaign = {"partner_id": "p1", "name": "Tea", "value": 300, "currency": "EUR", "quantity": 5, "budget": 1500}
-    made: list[tuple[Command, Actor]] = [
+def by(user_id: str) -> Actor:
+    """A user who acts."""
+    return Actor("user", user_id, "User")
+
+
+def registered(user_id: str, login: str, **known: Any) -> tuple[Command, Actor]:
+    """Somebody registers."""
+    return RegisterUser(user_id=user_id, email=SECRET, email_login=login, display_name=SECRET, **known), GUEST
+
+
+def everything() -> list[list[tuple[Command, Actor]]]:
+    """Commands that leave something in every table; what is in one list needs that those before it are done."""
+    return [
+        [
+            *of_points(),
+            *of_promotions(),
+            *of_quests(),
+            *of_referrals(),
+            *(registered(f"i{n}", f"login-{n % 2}") for n in range(3)),
+        ],
+        [
+            *((StartQuest(user_id=f"v{n}", quest_id="tea"), by(f"v{n}")) for n in range(3)),
+            (JoinChallenge(user_id="v0", challenge_id="tea"), by("v0")),
+            (AwardBadge(user_id="v0", badge_id="fan"), ADMIN),
+            *((CreateReferralCode(user_id="i1", code=name, scheme_id=name), by("i1")) for name in SCHEMES),
+            (ApplyAsAmbassador(user_id="i1"), by("i1")),
+            (ApproveAmbassador(user_id="i1"), ADMIN),
+        ],
+        [
+            (TrackReferralClick(visitor_id="seen", code="fast"), GUEST),
+            *(registered(f"f{n}", f"friend-{n}", referral_code=code) for n, code in enumerate((*SCHEMES, "none"))),
+            (SubmitTaskProof(user_id="v1", quest_id="tea", task_id="photo", text=SECRET), by("v1")),
+            (AbandonQuest(user_id="v2", quest_id="tea"), by("v2")),
+        ],
+        [
+            (PurchaseVoucher(campaign_id=name, voucher_id=f"{name}-{n}", user_id=who), by(who))
+            for name, buyers in (("free", BUYERS), ("paid", BUYERS[:4]))
+            for n, who in enumerate(buyers)
+        ],
+        [
+            (RequestPayout(scheme_id="fast", user_id="i1", payout_id="first"), by("i1")),
+            (UpdateProfile(user_id="i1", bio=SECRET), by("i1")),
+        ],
+    ]
+
+
+def of_points() -> list[tuple[Command, Actor]]:
+    """Tiers, a rule and some movements."""
+    return [
         (DefineTiers(tiers=(Tier(tier_id="silver", name="Silver", points=50),)), ADMIN),
         (DefinePointsRule(rule_id="hello", event="identity.user_registered", amount=5, pending=31), ADMIN),
         (ActivatePointsRule(rule_id="hello"), ADMIN),
+        *((AwardPoints(user_id=f"v{n}", amount=50, expires_at=LATER), ADMIN) for n in range(4)),
+        (HoldPoints(user_id="v0", hold_id="h", amount=5), by("v0")),
+        (TransferPoints(user_id="v1", transfer_id="t", to="v2", amount=5, note=SECRET), by("v1")),
     ]
-    made += [
-        (CreateCampaign(campaign_id=name, price=price, valid_days=9, **campaign), partner)
-        for name, price in (("free", 0), ("paid", 10))
+
+
+def of_promotions() -> list[tuple[Command, Actor]]:
+    """Campaigns on sale, a code that was used for an order, and somebody at a till."""
+    usual = {"partner_id": "p1", "name": "Tea", "value": 300, "currency": "EUR", "quantity": 6, "budget": 1800}
+    terms: dict[str, dict[str, Any]] = {
+        "free": {"price": 0},
+        "paid": {"price": 10},
+        "off": {"price": 0, "kind": "promo"},
+    }
+    used = {"order_id": "o1", "user_id": "v0"}
+    return [
+        *((CreateCampaign(campaign_id=name, valid_days=9, **usual, **more), PARTNER) for name, more in terms.items()),
+        *((ActivateCampaign(campaign_id=name, partner_id="p1"), PARTNER) for name in terms),
+        (GeneratePromoCodes(campaign_id="off", partner_id="p1", codes=("OFF",)), PARTNER),
+        (ApplyPromoCode(campaign_id="off", code="OFF", total=900, currency="EUR", **used), by("v0")),
+        (NoteOrder(status="paid", amount=600, **used), SERVICE),
+        (NoteStaff(venue_id="bar", partner_id="p1", user_id="sue", acts=True), SERVICE),
     ]
-    made += [(ActivateCampaign(campaign_id=name, partner_id="p1"), partner) for name in ("free", "paid")]
-    made += [(AwardPoints(user_id=f"v{n}", amount=50, expires_at=LATER), ADMIN) for n in range(4)]
-    made += [(HoldPoints(user_id="v0", hold_id="h", amount=5), Actor("user", "v0", "User"))]
-    made += [
-        (TransferPoints(user_id="v1", transfer_id="t", to="v2", amount=5, note=SECRET), Actor("user", "v1", "User"))
+
+
+def of_quests() -> list[tuple[Command, Actor]]:
+    """What there is to do, all of it by buying a voucher."""
+    buys = {"event": "voucher_purchased"}
+    tasks = [
+        {"task_id": "buy", "name": "Buy", **buys, "xp": 5},
+        {"task_id": "photo", "name": "Show", "proof": "verified", "optional": True},
     ]
-    for n in range(3):
-        registered = RegisterUser(user_id=f"i{n}", email=SECRET, email_login=f"login-{n % 2}", display_name=SECRET)
-        made.append((registered, guest))
+    challenge = {
+        "challenge_id": "tea",
+        "name": "Tea",
+        "starts_at": "2020-01-01T00:00:00Z",
+        "ends_at": "2199-01-01T00:00:00Z",
+    }
+    return [
+        (CreateQuest.model_validate({"quest_id": "tea", "author_id": "p1", "name": "Tea", "tasks": tasks}), PARTNER),
+        (PublishQuest(quest_id="tea", author_id="p1"), PARTNER),
+        (CreateBadge(badge_id="fan", name="Fan"), ADMIN),
+        (CreateChallenge.model_validate({**challenge, **buys}), ADMIN),
+        (DefineStreak.model_validate({"streak_id": "tea", **buys}), ADMIN),
+        (CreateLeaderboard(leaderboard_id="best", name="Best", every="month"), ADMIN),
+    ]
+
+
+def of_referrals() -> list[tuple[Command, Actor]]:
+    """Schemes that pay for a friend who buys a voucher, at once or later."""
+    terms = {"event": "voucher_purchased", "levels": [{"points": 5, "commission": 30}], "budget": 100}
+    money = {"currency": "EUR", "commission_budget": 100, "payout_threshold": 30}
+    made: list[tuple[Command, Actor]] = []
+    for name, days in SCHEMES.items():
+        scheme = {"scheme_id": name, "name": name, "hold_days": days, **terms, **money}
+        made += [(CreateReferralScheme.model_validate(scheme), ADMIN), (ActivateReferralScheme(scheme_id=name), ADMIN)]
     return made
 
 
@@ -182,19 +302,12 @@ async def work(platform: Platform, folder: Path) -> None:
     worker = Child(("worker",), settings, folder / "worker.log")
     try:
         await until_true(lambda: worker.says("worker ready"))
-        given = [(order.command, order.actor) for order in orders(7, 150)]
-        for command, actor in everything():  # in this order
-            await platform.publish(command, actor)
-        await asyncio.gather(*(platform.publish(command, actor) for command, actor in given))
-        await rested(platform)
-        for n in range(4):
-            buyer = Actor("user", f"v{n}", "User")
-            for name in ("free", "paid"):
-                await platform.publish(
-                    PurchaseVoucher(campaign_id=name, voucher_id=f"{name}-{n}", user_id=f"v{n}"), buyer
-                )
-        await platform.publish(UpdateProfile(user_id="i1", bio=SECRET), Actor("user", "i1", "User"))
-        await rested(platform)
+        begun = asyncio.gather(*(platform.publish(order.command, order.actor) for order in orders(7, 150)))
+        for together in everything():
+            for command, actor in together:  # in this order
+                await platform.publish(command, actor)
+            await begun
+            await rested(platform)
     finally:
         worker.stop()
 
