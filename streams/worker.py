@@ -31,6 +31,7 @@ from streams.watching import WATCH_S, Watch
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 0.2  # between two looks at who has claimed
 KEEP_UP_S = 3600.0  # between two looks at the partitions of the coming days
 LEAVE_S = 8.0  # how long a stopping worker drains and tells its groups before it goes anyway
 DRAIN_S = 6.0  # of it, at most, for what is under way
@@ -92,8 +93,10 @@ class Worker:
         """Wait until every partition that was assigned here is claimed."""
         for app in self.apps:
             await app.assigned_once.wait()
-            for partition in app.partitions():
-                await partition.claimed.wait()
+            while waiting := [partition for partition in app.partitions() if not partition.claimed.is_set()]:
+                with suppress(TimeoutError):  # one that goes to another worker meanwhile is never claimed here
+                    async with asyncio.timeout(LOOK_S):
+                        await waiting[0].claimed.wait()
 
     async def failed(self) -> None:
         """Wait until an app ends by itself, which only a failure makes it do."""

@@ -134,7 +134,9 @@ class Watch:
 
     async def drained(self) -> bool:
         """Whether every record was worked, nothing is left to send and no timer is due by the platform's clock."""
-        rows = await self.positions()
+        rows = [
+            (domain, row) for domain, row in await self.positions() if row["topic"].partition(".")[0] in self.domains
+        ]
         await self.catch_up()
         done = all(row["next"] == self._ends[row["topic"], row["partition"]] for _, row in rows)
         relayed = all(row["relayed"] == row["number"] for domain, row in rows if row["topic"] == f"{domain}.commands")

@@ -38,8 +38,12 @@ class Promotions:
         self.campaigns: dict[str, Campaign] = {}
 
     def tick(self, now: datetime) -> None:
-        """Vouchers whose time is over."""
+        """Campaigns and vouchers whose time is over; what is exhausted stays so."""
         for campaign in self.campaigns.values():
+            if campaign.shown == "active" and any(
+                end and end <= now for end in (campaign.time("sale_to"), campaign.time("valid_to"))
+            ):
+                campaign.status = "ended"
             for voucher in campaign.vouchers.values():
                 if voucher["status"] == "valid" and voucher["valid_to"] <= now:
                     voucher["status"] = "expired"
@@ -86,6 +90,8 @@ class Promotions:
     def _unavailable(self, campaign: Campaign | None, data: Line, now: datetime) -> str | None:
         if campaign is None:
             return "campaign_not_found"
+        if campaign.status == "ended":
+            return "campaign_ended"
         if campaign.status != "active":
             return "campaign_not_active"
         begin, end, last = (campaign.time(name) for name in ("sale_from", "sale_to", "valid_to"))
