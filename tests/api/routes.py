@@ -30,9 +30,16 @@ def _somebody(role: str, user: str) -> str | None:
     return None if role == "Guest" else f"{user}/{role}"
 
 
+def owner_of(contract: type[Command], body: Mapping[str, Any]) -> str | None:
+    """Who has to issue it, if it must be somebody: the owner, or who stands at the till."""
+    if "staff_id" in contract.model_fields:
+        return str(body.get("staff_id") or body["partner_id"])
+    return str(body[contract.owner]) if contract.owner else None
+
+
 def _accepted(contract: type[Command]) -> Accepted:
     body = contract.examples[0]
-    user = body[contract.owner] if contract.owner else "somebody"
+    user = owner_of(contract, body) or "somebody"
     path = f"/v1/{contract.topic.domain}/{contract.wire_name}"
     return Accepted(contract, path, _somebody(contract.roles[0], user), body)
 

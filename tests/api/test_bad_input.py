@@ -137,7 +137,8 @@ async def test_views_refuse_bad_parameters_with_422(edge: Caller) -> None:
                 "cursor=W10=",
                 "cursor=",
             ]
-        wrong += [f"{name}=x" for name in signature.query]
+        fields = signature.model.model_fields
+        wrong += [f"{name}=x" for name in signature.query if fields[name].annotation not in (str, str | None)]
         for query in wrong:
             answer = await edge.get(f"{read.path}?{query}", read.who)
             assert answer.status_code == 422, (read.path, query)
