@@ -173,7 +173,7 @@ async def test_it_runs_the_tour(client: Path, platform: Whole) -> None:
 
 TOUR: list[tuple[str, Any]] = [
     ("award", {"status": "pending"}),
-    ("balance", {"user_id": "ann", "active": 150, "held": 0, "available": 150, "expiring": []}),
+    ("balance", {"user_id": "ann", "active": 150, "held": 0, "available": 150, "expiring": [], "pending": 0, "unlocking": [], "owed": 0}),
     ("transfer", {"status": "accepted", "same": True}),
     ("refused", {"status": "rejected", "code": "insufficient", "details": {"available": 30}}),
     ("error", {"status": 422, "code": "invalid", "errors": [
