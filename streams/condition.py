@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any
 
-import cel
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
@@ -83,6 +82,8 @@ def _program(expression: str) -> Any:
         raise ConditionError(f"it is longer than {LONGEST} characters")
     if len(_WALKS.findall(expression)) > 1:
         raise ConditionError("it has more than one of the words map, filter, all, exists and exists_one")
+    import cel  # when it is needed: it brings a command line along
+
     try:
         return cel.compile(expression)
     except ValueError as error:

@@ -291,6 +291,7 @@ def test_explain_walks_the_whole_chain(platform: Platform) -> None:
     assert {row["table"]: row["now"].get("available") for row in started["rows"]} == {
         "points.ledger": None,
         "points.balance": 5,
+        "points.tally": None,
     }
     assert (credit["type"], credit["key"], credit["status"]) == ("credit_transfer", "why-b", "accepted")
     assert complete["events"][0]["outcome"] == f"settles {sent['command_id']}: accepted"

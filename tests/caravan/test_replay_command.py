@@ -33,7 +33,7 @@ SEALED = "enc1.dTE=.c2VjcmV0"
         (["points", "--swap-back", "--views", "ledger"], "--swap-back takes the replay as it was begun"),
         (
             ["points", "--views", "ledger,sheep"],
-            "there is no table 'sheep' in the views of points; there are: balance, ",
+            "there is no table 'sheep' in the views of points; there are: active_rule, balance, ",
         ),
         (["points", "--from", "10m"], "--from is for views that are only appended to, named by --views (ledger)"),
         (["points", "--views", "balance", "--from", "0:1"], "--from is for views that are only appended to"),

@@ -7,7 +7,14 @@ from tests.faults.ground import Ground
 from tests.faults.load import orders
 from tests.faults.replays import oid, schemas
 
-TABLES = {"ledger", "balance", "expiring", "state", "timers"}
+TABLES = {"ledger", "balance", "expiring", "state", "timers"} | {
+    "active_rule",
+    "pending",
+    "rule",
+    "tally",
+    "tier",
+    "tiers",
+}
 
 
 @pytest.mark.req("SR073")
