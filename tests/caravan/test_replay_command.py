@@ -1,7 +1,9 @@
 """`caravan replay` as it is asked: what cannot be is one line with the mend, and what is told can be read."""
 
 import asyncio
+import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,15 @@ from streams.settings import Settings
 from tests.acceptance.children import environment
 
 SEALED = "enc1.dTE=.c2VjcmV0"
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """The command mutes the loggers of its process, which is this one here."""
+    levels = {name: logging.getLogger(name).level for name in ("streams", "aiokafka")}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.mark.parametrize(
