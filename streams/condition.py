@@ -16,10 +16,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
+from streams.contract import MAX_EXACT
+
 LONGEST = 500  # characters
 KEPT = 4096  # compiled expressions, each a few KB
 _WALKS = re.compile(r"\b(?:map|filter|all|exists|exists_one)\b")
-_MOST = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 _TEXTS = {"date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01", "uuid": "00000000-0000-0000-0000-000000000000"}
 
 
@@ -53,8 +54,8 @@ def holds(condition: str, facts: Mapping[str, Any]) -> bool:
 def number(formula: str, facts: Mapping[str, Any]) -> int:
     """What a formula gives for these facts, of at most 2^53 - 1 either way. Raises ConditionError."""
     found = _evaluated(formula, facts)
-    if type(found) is not int or abs(found) > _MOST:
-        raise ConditionError(f"it gives {found!r}, which is no whole number up to {_MOST}")
+    if type(found) is not int or abs(found) > MAX_EXACT:
+        raise ConditionError(f"it gives {found!r}, which is no whole number up to {MAX_EXACT}")
     return found
 
 

@@ -42,6 +42,26 @@ Text = Annotated[str, Field(strict=True, max_length=1000, pattern=r"^[^\x00]*$")
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")]
 """An identifier given from outside: ids of users, holds, sources."""
 
+Id = Annotated[str, Field(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
+"""An id of a definition, such as a campaign or a quest; it has no colon, and two of them fit into a `Name` with one between."""
+
+Reason = Annotated[Text, Field(min_length=1)]
+"""Why, in words; it stays in the log for ever, so it names no person."""
+
+Days = Annotated[int, Field(strict=True, ge=1, le=3650)]
+
+Currency = Annotated[str, Field(strict=True, pattern=r"^[A-Z]{3}$")]
+"""ISO 4217."""
+
+MAX_EXACT = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exact (RFC 8259, section 6)."""
+
+Total = Annotated[int, Field(strict=True, ge=0, le=MAX_EXACT)]
+"""Money in the minor unit of its currency, possibly none."""
+
+Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_EXACT)]
+"""Money in the minor unit of its currency."""
+
 
 def _written(value: Any) -> Any:
     """A number would be taken for a Unix time, in seconds or milliseconds by its size."""

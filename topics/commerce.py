@@ -1,21 +1,6 @@
 """Commerce: what users order and pay for. A stand-in: only what others listen to; its own rules are not built yet."""
 
-from typing import Annotated
-
-from pydantic import Field
-
-from streams.contract import Event, Name, Topic
-
-MAX_AMOUNT = 2**53 - 1  # the largest integer that every JSON reader keeps exact
-
-Currency = Annotated[str, Field(strict=True, pattern=r"^[A-Z]{3}$")]
-"""ISO 4217."""
-
-Total = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
-"""Money in the minor unit of its currency; an order can be free."""
-
-Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_AMOUNT)]
-"""Money in the minor unit of its currency."""
+from streams.contract import Amount, Currency, Event, Name, Topic, Total
 
 COMMERCE = Topic("commerce", key="order_id")
 

@@ -4,10 +4,10 @@ from typing import Self
 
 from pydantic import BaseModel, JsonValue, model_validator
 
-from streams.contract import Command, Moment, Name, Text
+from streams.contract import Command, Moment, Name, Reason, Text
 from streams.envelope import Actor
 from streams.personal import Personal
-from topics.points.terms import POINTS, Change, Entry, Lots, OfProgram, OfRule, Points, Reason, RuleTerms, TierTerms
+from topics.points.terms import POINTS, Change, Entry, Lots, OfProgram, OfRule, Points, RuleTerms, TierTerms
 
 
 class AwardPoints(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from streams.contract import Event, Moment, Name, Text
+from streams.contract import Event, Moment, Name, Reason, Text
 from streams.personal import Personal
 from topics.points.terms import (
     MAX_POINTS,
@@ -17,7 +17,6 @@ from topics.points.terms import (
     OfProgram,
     OfRule,
     Points,
-    Reason,
     RuleTerms,
     TierTerms,
 )

@@ -6,9 +6,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from streams.condition import Condition, Formula
-from streams.contract import Moment, Name, Text, Topic
+from streams.contract import MAX_EXACT, Days, Moment, Name, Text, Topic
 
-MAX_POINTS = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+MAX_POINTS = MAX_EXACT
 
 Points = Annotated[int, Field(strict=True, ge=1, le=MAX_POINTS)]
 """An amount of points: whole, positive."""
@@ -22,11 +22,6 @@ def _not_nothing(amount: int) -> int:
 
 Change = Annotated[int, Field(strict=True, ge=-MAX_POINTS, le=MAX_POINTS), AfterValidator(_not_nothing)]
 """So many points more, or less; not 0."""
-
-Days = Annotated[int, Field(strict=True, ge=1, le=3650)]
-
-Reason = Annotated[Text, Field(min_length=1)]
-"""Why, in words; for the books, so nothing personal."""
 
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """An id of a rule or a tier. One with a colon, such as `referral:autumn`, is of a rule that another domain keeps."""

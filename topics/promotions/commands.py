@@ -4,20 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from streams.contract import Command, Name, Text
-from topics.promotions.terms import (
-    MAX_CODES,
-    PROMOTIONS,
-    Amount,
-    AtTill,
-    BatchId,
-    Count,
-    Currency,
-    Id,
-    Offer,
-    OfPartner,
-    RedemptionId,
-)
+from streams.contract import Amount, Command, Currency, Id, Name, Text
+from topics.promotions.terms import MAX_CODES, PROMOTIONS, AtTill, BatchId, Count, Offer, OfPartner, RedemptionId
 
 COFFEE = {"campaign_id": "coffee", "partner_id": "p1"}
 MUSEUM = {"campaign_id": "museum", "partner_id": "p1"}

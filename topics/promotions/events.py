@@ -3,19 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
-from streams.contract import Event, Name, Text
-from topics.promotions.terms import (
-    PROMOTIONS,
-    Amount,
-    BatchId,
-    Currency,
-    Id,
-    Price,
-    RedemptionId,
-    Settlement,
-    Terms,
-    Total,
-)
+from streams.contract import Amount, Currency, Event, Id, Name, Text, Total
+from topics.promotions.terms import PROMOTIONS, BatchId, Price, RedemptionId, Settlement, Terms
 
 
 class CampaignCreated(Terms, Event, topic=PROMOTIONS):

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from streams.contract import Command, Name
-from topics.promotions.terms import PROMOTIONS, Amount, Id, Outcome, Total
+from streams.contract import Amount, Command, Id, Name, Total
+from topics.promotions.terms import PROMOTIONS, Outcome
 
 
 class ConfirmPurchase(Command, topic=PROMOTIONS, services=("promotions",)):

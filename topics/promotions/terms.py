@@ -5,17 +5,13 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from streams.condition import Condition
-from streams.contract import Moment, Name, Text, Topic
+from streams.contract import MAX_EXACT, Amount, Currency, Id, Moment, Name, Text, Topic, Total
 from streams.envelope import Actor
 
-MAX_AMOUNT = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 MAX_VOUCHERS = 10_000_000  # of one campaign
 MAX_DAYS = 3650
 MAX_CODES = 1000  # that one command generates
 MAX_VENUES = 50  # that a campaign names
-
-Id = Annotated[str, Field(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
-"""An id of a campaign, a voucher or an order; it has no colon, and two of them fit into the id of a hold."""
 
 RedemptionId = Annotated[
     str, Field(strict=True, min_length=1, max_length=230, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$")
@@ -25,21 +21,12 @@ RedemptionId = Annotated[
 BatchId = Annotated[str, Field(strict=True, min_length=1, max_length=20, pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
 """What the codes of a batch begin with."""
 
-Price = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
+Price = Annotated[int, Field(strict=True, ge=0, le=MAX_EXACT)]
 """Points; 0 is free."""
-
-Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_AMOUNT)]
-"""Money in the minor unit of its currency."""
-
-Total = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
-"""Money in the minor unit of its currency, possibly none."""
 
 Count = Annotated[int, Field(strict=True, ge=1, le=MAX_VOUCHERS)]
 
 Percent = Annotated[int, Field(strict=True, ge=1, le=100)]
-
-Currency = Annotated[str, Field(strict=True, pattern=r"^[A-Z]{3}$")]
-"""ISO 4217."""
 
 Kind = Literal["voucher", "gift", "promo"]
 """Vouchers that are redeemed whole, vouchers with a balance, or codes that bring down the price of an order."""

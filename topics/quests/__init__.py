@@ -60,6 +60,7 @@ from topics.quests.events import (
 )
 from topics.quests.terms import (
     LATE,
+    MAX_SCORE,
     PROGRAM,
     QUESTS,
     BadgeTerms,
@@ -79,6 +80,7 @@ from topics.quests.terms import (
 
 __all__ = [
     "LATE",
+    "MAX_SCORE",
     "PROGRAM",
     "QUESTS",
     "AbandonQuest",

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from streams.contract import Command, Moment, Name, Text
+from streams.contract import Command, Id, Moment, Name, Text
 from streams.envelope import Actor
 from streams.personal import Personal
 from topics.quests.terms import (
@@ -13,7 +13,6 @@ from topics.quests.terms import (
     BadgeTerms,
     ChallengeTerms,
     EventName,
-    Id,
     LeaderboardTerms,
     OfChallenge,
     OfQuest,

@@ -5,13 +5,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from streams.contract import Event, Moment, Name, Text
+from streams.contract import Event, Id, Moment, Name, Text
 from streams.personal import Personal
 from topics.quests.terms import (
     QUESTS,
     BadgeTerms,
     ChallengeTerms,
-    Id,
     LeaderboardTerms,
     OfChallenge,
     OfQuest,

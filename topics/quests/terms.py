@@ -6,14 +6,13 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streams.condition import Condition, Formula
-from streams.contract import Moment, Name, Text, Topic
+from streams.contract import MAX_EXACT, Id, Moment, Name, Text, Topic
 
 LATE = timedelta(days=1)
 """How much later than in time something may be told that happened in time."""
 
-MAX_POINTS = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+MAX_SCORE = MAX_EXACT
 MAX_XP = 1_000_000  # that are awarded at once
-MAX_SCORE = 2**53 - 1
 MAX_TASKS = 20  # of one quest
 MAX_DAYS = 3650
 
@@ -30,9 +29,6 @@ EventName = Literal[
     "quest_completed",
 ]
 """What tasks, challenges and streaks may ask for: events of this and of other domains that are about a user."""
-
-Id = Annotated[str, Field(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
-"""An id of a definition; it has no colon."""
 
 Title = Annotated[Text, Field(min_length=1, max_length=100)]
 
@@ -116,7 +112,7 @@ class QuestTerms(BaseModel):
     ends_at: Moment | None = None
     days: Annotated[int, Field(strict=True, ge=1, le=MAX_DAYS)] | None = None
     xp: Xp = 0
-    points: Annotated[int, Field(strict=True, ge=0, le=MAX_POINTS)] = 0
+    points: Annotated[int, Field(strict=True, ge=0, le=MAX_EXACT)] = 0
     badge_id: Id | None = None
 
 

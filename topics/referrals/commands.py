@@ -4,8 +4,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from streams.contract import Command, Moment, Name
-from topics.referrals.terms import REFERRALS, Code, Id, OfPayout, OfReferral, OfScheme, Reason, Source, Terms
+from streams.contract import Command, Id, Moment, Name, Reason
+from topics.referrals.terms import REFERRALS, Code, OfPayout, OfReferral, OfScheme, Source, Terms
 
 
 class CreateReferralScheme(

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from streams.contract import Event, Name, Text
+from streams.contract import Event, Id, Name, Text
 from topics.referrals.terms import (
     REFERRALS,
     Act,
     Amount,
     Code,
-    Id,
     OfCode,
     OfPayout,
     OfReferral,

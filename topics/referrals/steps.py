@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from streams.contract import Command, Name, Text
-from topics.referrals.terms import REFERRALS, Act, Code, Id, OfCode, OfReferral, Shares, Source
+from streams.contract import Command, Id, Name, Text
+from topics.referrals.terms import REFERRALS, Act, Code, OfCode, OfReferral, Shares, Source
 
 
 class ClaimReferralCode(OfCode, Command, topic=REFERRALS, key="code", services=("referrals",)):

@@ -7,16 +7,13 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from streams.condition import Condition, Formula
-from streams.contract import Moment, Name, Text, Topic
+from streams.contract import MAX_EXACT, Days, Id, Moment, Name, Text, Topic
 
-MAX_AMOUNT = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+MAX_AMOUNT = MAX_EXACT
 MAX_DEPTH = 5  # levels of a scheme: the referrer, the referrer's referrer, and so on
 MAIN: Final = "main"
 STANDARD = "standard"  # the tier of an ambassador who was given no other
 CODE = re.compile(r"[A-Z0-9][A-Z0-9-]{3,31}")
-
-Id = Annotated[str, Field(strict=True, min_length=1, max_length=50, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
-"""An id of a scheme."""
 
 Code = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{3,31}$"), AfterValidator(str.upper)]
 """What a link or a friend tells: 4 to 32 letters, digits and hyphens, in capitals however it is written."""
@@ -28,8 +25,6 @@ Worth = Quantity | Formula
 """A whole number, or a formula that gives one for the facts of the qualifying event; what is not above 0 is nothing."""
 
 Percent = Annotated[int, Field(strict=True, ge=0, le=1000)]
-Days = Annotated[int, Field(strict=True, ge=1, le=3650)]
-Reason = Annotated[Text, Field(min_length=1)]
 
 Source = Annotated[str, Field(strict=True, min_length=1, max_length=300, pattern=r"^[a-z]+:[^\x00]+$")]
 """What a qualifying event was about, such as `order:o1` or `voucher:c1:v1`."""

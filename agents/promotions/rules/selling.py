@@ -66,7 +66,7 @@ def create(campaign: Campaign, command: CreateCampaign, case: Case) -> Decision:
         try:
             holds(command.condition, facts("o1", "u1", command.value, command.currency, 1, "v1", case.now))
         except ConditionError as error:
-            return Refuse("bad_condition", status=422, details={"words": str(error)})
+            return Refuse("bad_condition", status=422, details={"reason": str(error)})
     return [CampaignCreated.model_validate(dict(command), extra="allow")]  # what a newer edge let in goes along
 
 

@@ -7,6 +7,7 @@ from agents.quests.rules.documents import ENTRIES, Challenge, Documents, Entry
 from agents.quests.rules.story import Story, contract_of, matches, score_of
 from streams.decision import Case, Decision, Refuse
 from topics.quests import (
+    MAX_SCORE,
     ChallengeCompleted,
     ChallengeJoined,
     ChallengeLeft,
@@ -16,7 +17,6 @@ from topics.quests import (
 )
 
 MOST_ENTRIES = 20  # challenges that a player is in at once
-MAX_SCORE = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
 
 def join(state: Documents, challenge: Challenge, command: JoinChallenge, case: Case) -> Decision:

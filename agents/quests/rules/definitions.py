@@ -78,7 +78,7 @@ def create_quest(quest: Quest, command: CreateQuest, case: Case) -> Decision:
         return Refuse("quest_not_found", 422, {"missing": missing})
     for task in command.tasks:
         if task.event and (words := _wrong(task.event, condition=task.condition)):
-            return Refuse("bad_condition", 422, {"task_id": task.task_id, "words": words})
+            return Refuse("bad_condition", 422, {"task_id": task.task_id, "reason": words})
     return [QuestCreated.model_validate({**dict(command), "revision": quest.revision + 1}, extra="allow")]
 
 
@@ -118,7 +118,7 @@ def create_challenge(challenge: Challenge, command: CreateChallenge, case: Case)
     if case.now >= command.ends_at:
         return Refuse("already_over", 422)
     if words := _wrong(command.event, condition=command.condition, score=command.score):
-        return Refuse("bad_condition", 422, {"words": words})
+        return Refuse("bad_condition", 422, {"reason": words})
     return _badge_missing(command.badge_id, case) or [
         ChallengeCreated.model_validate(dict(command), extra="allow"),
     ]
@@ -127,7 +127,7 @@ def create_challenge(challenge: Challenge, command: CreateChallenge, case: Case)
 def define_streak(rules: StreakRules, command: DefineStreak, case: Case) -> Decision:
     """The first revision or the next."""
     if words := _wrong(command.event, condition=command.condition):
-        return Refuse("bad_condition", 422, {"words": words})
+        return Refuse("bad_condition", 422, {"reason": words})
     for reward in command.rewards:
         if refusal := _badge_missing(reward.badge_id, case):
             return refusal
