@@ -10,7 +10,7 @@ import pytest
 
 from caravan import instance
 from streams.settings import Settings
-from tests.caravan.running import Run, Running, given
+from tests.caravan.running import Databases, Run, Running, given
 
 SHARED = "CARAVAN_TEST_RUN"  # tells the test processes of a run what its controller has begun
 RUN = pytest.StashKey[Run]()
@@ -67,13 +67,20 @@ def namespace() -> str:
     return f"t{secrets.token_hex(3)}_"
 
 
+@pytest.fixture(scope="session")
+def databases(pytestconfig: pytest.Config) -> Databases:
+    """Databases of the run's Postgres, for tests that are many."""
+    return Databases(pytestconfig.stash[RUN])
+
+
 @pytest.fixture
-def settings(infra: Running, namespace: str) -> Settings:
+def settings(infra: Running, databases: Databases, namespace: str) -> Settings:
     """Settings of a namespace of its own on the run's infrastructure."""
+    postgres = databases.dsn()
     return Settings(
         kafka=infra.kafka,
-        postgres=infra.postgres,
-        postgres_read=infra.postgres,
+        postgres=postgres,
+        postgres_read=postgres,
         namespace=namespace,
         signing_keys=(("k1", bytes(range(32))),),
         jwt_secret="a-secret-that-only-the-tests-use-0123456789",

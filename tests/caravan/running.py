@@ -4,9 +4,11 @@ A process of its own runs them (`python -m tests.caravan.running FOLDER CONTROLL
 test process that asked first; it ends them when the run says so, or when the run's controller is no more.
 """
 
+import asyncio
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,11 +17,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import psutil
 
 from caravan.infra import Infra
@@ -29,6 +33,7 @@ START = 180.0  # s, with the download of a first start
 STOP = 20.0  # s
 POLL = 0.1  # s
 DOCKER = 1.0  # s that a Docker engine has to answer
+TESTS = 10  # that share a database
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,36 @@ class Run:
             with suppress(psutil.TimeoutExpired):
                 runner.wait(STOP)
         subprocess.run(["rm", "-rf", str(self.folder)], check=True)
+
+
+class Databases:
+    """Databases of the run's own Postgres, a new one every so many tests.
+
+    To migrate takes the longer, the more schemas a database holds already, and those of tests stay until the run ends.
+    A Postgres that the user gave has one database, and it stays so.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._asked, self._dsn = run, 0, ""
+
+    def dsn(self) -> str:
+        """The database for one more test."""
+        dsn = self._run.infra().postgres
+        if "postgres" in given():
+            return dsn
+        if self._asked % TESTS == 0:
+            name = f"tests_{secrets.token_hex(4)}"
+            with ThreadPoolExecutor(1) as aside:  # where no event loop is in the way
+                aside.submit(asyncio.run, _make(dsn, name)).result()
+            self._dsn = urlsplit(dsn)._replace(path=f"/{name}").geturl()
+        self._asked += 1
+        return self._dsn
+
+
+async def _make(dsn: str, database: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(f"CREATE DATABASE {database}")
+    await connection.close()
 
 
 def containers(stack: ExitStack) -> Running:
