@@ -22,6 +22,7 @@ from streams.settings import Settings
 
 STYLES = {"accepted": "green", "rejected": "red", "parked": "bold red", "pending": "yellow", "waiting": "yellow"}
 PIPE = 240  # characters of a line where there is no terminal
+HASTE_MS = 10  # a chain is read record by record, each from a partition of its own
 
 
 def explain(folder: Path, command_id: str, *, as_json: bool) -> None:
@@ -39,7 +40,7 @@ def explain(folder: Path, command_id: str, *, as_json: bool) -> None:
 
 
 async def _chain(settings: Settings, command_id: UUID) -> CommandNode:
-    async with Reader(settings) as reader, Evidence(settings.postgres, settings.namespace) as evidence:
+    async with Reader(settings, HASTE_MS) as reader, Evidence(settings.postgres, settings.namespace) as evidence:
         return await Chain(reader, evidence).of(command_id)
 
 

@@ -68,7 +68,7 @@ class Caller:
         """Where every command topic ends."""
         topics = [*(served.topic for served in discovered()), LAB]
         parts = [(topic.commands_topic, partition) for topic in topics for partition in range(topic.partitions)]
-        return {part: (await self._kafka.bounds(*part))[1] for part in parts}
+        return await self._kafka.ends(parts)
 
     async def records(self, topic: str, partitions: int) -> list[Any]:
         """All records of a topic."""
