@@ -3,6 +3,7 @@
 What users do elsewhere is looked at by the program's rules; quests and referrals say themselves what they reward; and vouchers are paid with points.
 """
 
+from hashlib import blake2b
 from typing import Any
 
 from agents.points import rules, sink
@@ -36,6 +37,7 @@ from topics.promotions import (
     VoucherPurchaseFailed,
     VoucherPurchaseStarted,
     VoucherRedeemed,
+    VoucherRedemptionRolledBack,
     VoucherRefunded,
     hold_of,
 )
@@ -139,6 +141,26 @@ def pay_back(fact: Fact[VoucherRefunded]) -> list[ReversePointsEntry]:
     return [back] if due.price else []
 
 
+def redeemed(fact: Fact[VoucherRedeemed]) -> ObserveEvent:
+    """A redemption is rewarded once; its value may go back."""
+    taken = fact.event
+    return observe(fact).model_copy(update={"source": _redemption(taken), "base": taken.value})
+
+
+def roll_back(fact: Fact[VoucherRedemptionRolledBack]) -> RefundSource:
+    """The voucher has its value again: so the points for it go back."""
+    undone = fact.event
+    return RefundSource(
+        user_id=undone.user_id, event=name_of(VoucherRedeemed), source=_redemption(undone), amount=undone.value
+    )
+
+
+def _redemption(event: VoucherRedeemed | VoucherRedemptionRolledBack) -> str:
+    """A redemption as a source: campaign and id in full would be longer than a source may be."""
+    name = f"{event.campaign_id}/{event.redemption_id or event.voucher_id}"
+    return blake2b(name.encode(), digest_size=16, person=b"redemption").hexdigest()
+
+
 def release(fact: Fact[VoucherPurchaseFailed]) -> list[ReleaseHold]:
     """Nothing was bought: give the price back. The hold may come late, but its command went before this one, so it is there by then."""
     if fact.event.reason == "insufficient":
@@ -171,7 +193,8 @@ PURCHASES = Policy(
         VoucherPurchaseStarted: hold,
         VoucherPurchased: capture,
         VoucherPurchaseFailed: release,
-        VoucherRedeemed: observe,
+        VoucherRedeemed: redeemed,
+        VoucherRedemptionRolledBack: roll_back,
         VoucherRefunded: pay_back,
     },
 )

@@ -36,7 +36,7 @@ from topics.points import (
     SpendPoints,
     TransferPoints,
 )
-from topics.promotions import VoucherRefunded, hold_of
+from topics.promotions import VoucherRedeemed, VoucherRedemptionRolledBack, VoucherRefunded, hold_of
 from topics.quests import QuestCompleted
 from topics.referrals import ReferralRewardClawedBack, ReferralRewardGranted
 
@@ -240,6 +240,66 @@ def test_a_refund_takes_back_the_points_of_the_order(kit: Kit) -> None:
     account = kit.state("ann")
     assert isinstance(account, Account)
     assert (account.owed, account.tally.reversed) == (8, 2)
+
+
+LONG = f"{'o' * 50}:{'v' * 50}:{'u' * 128}"  # an order's redemption, as long as one can be
+
+
+def redemption(redemption_id: str | None, value: int, campaign_id: str = "c") -> VoucherRedeemed:
+    """Ann redeems her voucher, or so much of it."""
+    about = {"campaign_id": campaign_id, "voucher_id": "v", "user_id": "ann", "partner_id": "p1", "currency": "EUR"}
+    return VoucherRedeemed.model_validate(
+        {**about, "redemption_id": redemption_id, "value": value, "redeemed_at": "2026-01-01T12:00:00Z"}
+    )
+
+
+def undone(redeemed: VoucherRedeemed, value: int | None = None) -> VoucherRedemptionRolledBack:
+    """It is rolled back, or so much of it."""
+    about = {
+        name: getattr(redeemed, name) for name in ("campaign_id", "voucher_id", "user_id", "partner_id", "currency")
+    }
+    return VoucherRedemptionRolledBack(
+        **about,
+        redemption_id=redeemed.redemption_id or redeemed.voucher_id,
+        value=value or redeemed.value,
+        reason="Wrong table",
+        rolled_back_at=redeemed.redeemed_at,
+    )
+
+
+@pytest.mark.req("SR048")
+@pytest.mark.parametrize("redemption_id", [None, "v", LONG])
+def test_a_redemption_that_is_rolled_back_gives_back_the_points_for_it_and_no_others(
+    kit: Kit, redemption_id: str | None
+) -> None:
+    rule(kit, "promotions.voucher_redeemed", amount="event.value / 10")
+    told, now = StandIns(), kit.clock.now()
+    first, other, elsewhere = redemption(redemption_id, 300), redemption("x", 70), redemption(redemption_id, 500, "d")
+    records = [told.record(one, now) for one in (first, other, elsewhere)]
+    tell(kit, *records, *records)
+    assert kit.rows("balance") == [("ann", 87, 0)]
+    back = told.record(undone(first), now)
+    tell(kit, back, back)
+
+    assert kit.rows("balance") == [("ann", 57, 0)]
+    assert [row[6] for row in kit.rows("ledger") if row[3] == "reversed"] == [30]
+    assert kit.parked() == []
+
+
+def test_a_gift_that_is_redeemed_in_parts_gives_back_the_points_of_those_that_are_rolled_back(kit: Kit) -> None:
+    rule(kit, "promotions.voucher_redeemed", amount="event.value / 10")
+    told, now = StandIns(), kit.clock.now()
+    parts = [redemption(f"part{n}", value) for n, value in enumerate((100, 250))]
+    tell(kit, *(told.record(part, now) for part in parts))
+    kit.send(SpendPoints(user_id="ann", amount=30), actor=user("ann"))
+    left = []
+    for back in (undone(parts[1], 100), undone(parts[1], 150), undone(parts[0])):
+        tell(kit, told.record(back, now))
+        account = kit.state("ann")
+        assert isinstance(account, Account)
+        left.append((account.available, account.owed, account.tally.reversed))
+
+    assert left == [(0, 5, 5), (0, 20, 5), (0, 30, 5)], "what was spent is owed"
 
 
 def test_a_referral_that_is_void_gives_back_exactly_what_it_gave(kit: Kit) -> None:
