@@ -33,6 +33,7 @@ from topics.quests import (
     JoinChallenge,
     LeaderboardPeriodClosed,
     LeaveChallenge,
+    LevelReached,
     Period,
     PublishQuest,
     QuestCompleted,
@@ -590,6 +591,31 @@ def test_the_winners_of_a_season_get_its_badge() -> None:
     assert platform.send(CreateLeaderboard(leaderboard_id="season", name="x", every="day")).code == "leaderboard_exists"
     lost = CreateLeaderboard(leaderboard_id="x", name="x", every="day", winners=1, badge_id="none")
     assert platform.send(lost).code == "badge_not_found"
+
+
+@pytest.mark.req("SR065")
+@pytest.mark.parametrize("level", [2, 3, 4, 5, 10, 100, 1000])
+def test_a_level_begins_with_its_experience_and_no_point_earlier(level: int) -> None:
+    """Level n is reached with 50 n (n - 1) experience."""
+    needed = 50 * level * (level - 1)
+
+    assert [level_of(needed - 1), level_of(needed), level_of(needed + 1)] == [level - 1, level, level]
+    assert level_of(0) == 1
+
+
+@pytest.mark.req("SR065")
+@pytest.mark.parametrize(
+    ("xp", "level", "code"), [(99, 1, "level_too_low"), (100, 2, None), (299, 2, None), (300, 3, None)]
+)
+def test_who_is_a_point_short_of_a_level_has_not_reached_it(xp: int, level: int, code: str | None) -> None:
+    platform = on(PAY, xp=xp)
+    platform.send(quest("next", tasks=[PAY], min_level=2))
+    platform.send(PublishQuest(quest_id="next", author_id="p1"))
+    pay(platform)
+
+    assert rows(platform, "player") == [("ann", xp, level)]
+    assert [event.level for event in told(platform, LevelReached)] == ([level] if level > 1 else [])
+    assert start(platform, "next").code == code
 
 
 @settings(max_examples=50)
