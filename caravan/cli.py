@@ -346,7 +346,7 @@ def clock(context: typer.Context, data_dir: DataDir = HERE) -> None:
 def advance(by: Annotated[str, typer.Argument(help="How far: 90s, 15m, 12h or 7d.")], data_dir: DataDir = HERE) -> None:
     """Move the clock of edge and workers on, and have happen what is due by then; for a platform of caravan up --clock virtual.
 
-    Before a jump of a day or more, let commands that are under way be done: by the new time they are too old.
+    What is under way meanwhile happens at the new time.
     """
     from caravan import clock as clocks
 

@@ -66,7 +66,7 @@ async def test_every_command_has_its_effect_once_though_workers_are_killed(
             moved = await bustle(settings, acts.bustle, clients, workers, watch)
             await until(watch.drained)
             await clients.send(await shown(acts.tills[::2], watch))
-            await until(watch.drained)  # what is under way when the clock is moved by a day is too old
+            await until(watch.drained)  # nothing is under way when the clock is moved
             await clock.advance(settings.postgres, settings.namespace, SHORTLY)
             await until(watch.drained)
             await clients.send(await shown(acts.tills[1::2], watch))

@@ -216,13 +216,8 @@ class Ground:
 
     async def parked(self) -> list[str]:
         """What could not be processed; nothing should be."""
-        query = self._over("SELECT '{0}' AS domain, agent, cause, error, key FROM {}.parked WHERE cause <> 'stale_id'")
+        query = self._over("SELECT '{0}' AS domain, agent, cause, error, key FROM {}.parked")
         return [str(dict(row)) for row in await self._db.fetch(f"{query} LIMIT 20")]
-
-    async def stale(self) -> list[str]:
-        """Commands that came again long after they were made, by id."""
-        query = self._over("SELECT value FROM {}.parked WHERE cause = 'stale_id'")
-        return [json.loads(row["value"])["command_id"] for row in await self._db.fetch(query)]
 
     async def outcomes(self) -> dict[str, tuple[str, str | None]]:
         """What became of commands by id, of those that got this far."""

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,6 @@ async def month(settings: Settings, folder: Path, town: Wishes, *, say: Say = pr
         figures.seconds = time.monotonic() - began
         await _count(figures, ground, lines)
         figures.wrong += [f"parked: {one}" for one in await ground.parked()]
-        figures.wrong += _stale(lines, await ground.stale(), ground.refused)
         figures.wrong += _outcomes(expected["outcomes"], await ground.outcomes(), ground.refused)
         await _compare(figures, ground, expected)
         if not figures.wrong:
@@ -159,19 +158,6 @@ def _outcomes(expected: list[list[Any]], found: dict[str, Any], refused: set[str
         if tuple(there) != (status, code):
             wrong.append(f"{name} is {there}, and {status, code} in the model")
     return [f"{len(wrong)} outcomes differ: {'; '.join(wrong[:5])}"] if wrong else []
-
-
-def _stale(lines: list[Line], found: list[str], refused: set[str]) -> list[str]:
-    """Commands that came again more than a day later stand aside, and nothing else does."""
-    first: dict[str, datetime] = {}
-    expected = Counter[str]()
-    for clock, wave in _waves(lines):
-        for line in wave:
-            began = first.setdefault(line["id"], clock)
-            if "command" in line and clock - began >= timedelta(days=1) and line["id"] not in refused:
-                expected[line["id"]] += 1
-    odd = (Counter(found) - expected) + (expected - Counter(found))
-    return [f"stale: {odd}"] if odd else []
 
 
 async def _replayed(settings: Settings, figures: Figures, say: Say) -> float:

@@ -365,7 +365,7 @@ def test_domains_with_sagas_timers_and_policies_are_as_they_were(seed: int) -> N
         for n, (command, actor) in enumerate(orders(seed, 60)):
             kit.send(command, actor=actor)
             if n % 20 == 19:
-                kit.advance(7 * HOUR)  # 21 in all: an id is good for 24
+                kit.advance(9 * HOUR)
         built, told_before, published = kit.counted(), kit.told(), kit.ids()
         kit.lose()
 

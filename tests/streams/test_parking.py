@@ -271,6 +271,16 @@ async def test_an_id_of_today_is_taken(rig: Rig) -> None:
     assert rig.amounts(A) == [1, 1]
 
 
+async def test_an_id_is_taken_though_a_virtual_clock_was_moved_by_days_since(rig: Rig) -> None:
+    """Whether the broker took the record before the move or after it; also when all is read again."""
+    rig.send(Add(account=A, amount=1))
+    rig.clock.advance(timedelta(days=3))
+    rig.send(Add(account=A, amount=2))
+    rig.decider()
+    await rig.quiet()
+    assert rig.amounts(A) == [1, 2]
+
+
 def test_keys_of_signatures_rotate_without_a_stop() -> None:
     old, new = ("old", b"0" * 16), ("new", b"1" * 16)
     both = Signer([new, old])

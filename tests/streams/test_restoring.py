@@ -224,7 +224,7 @@ def test_a_domain_with_sagas_timers_and_policies_is_as_it_was(seed: int, at: int
                 kept = kit.backup()
             kit.send(command, actor=actor)
             if n % 20 == 19:
-                kit.advance(7 * HOUR)  # 21 in all: an id is good for 24
+                kit.advance(9 * HOUR)
         stored, told, known = kit.stored(), kit.told(), kit.ids()
         kit.restore(kept)
 
