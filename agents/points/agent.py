@@ -41,7 +41,7 @@ from topics.promotions import (
     VoucherRefunded,
     hold_of,
 )
-from topics.quests import QUESTS, QuestCompleted
+from topics.quests import QUESTS, PartyRewardGranted, QuestCompleted
 from topics.referrals import REFERRALS, ReferralRewardClawedBack, ReferralRewardGranted
 
 
@@ -95,10 +95,18 @@ def refund(fact: Fact[OrderRefunded]) -> RefundSource:
 
 def finish(fact: Fact[QuestCompleted]) -> list[AwardPoints | ObserveEvent]:
     """A quest is done: give what it says, beside what the rules say."""
+    return [*_quest_points(fact), observe(fact)]
+
+
+def share(fact: Fact[PartyRewardGranted]) -> list[AwardPoints]:
+    """So it is for a party: each member who has done it gets what it says."""
+    return _quest_points(fact)
+
+
+def _quest_points(fact: Fact[QuestCompleted] | Fact[PartyRewardGranted]) -> list[AwardPoints]:
     done = fact.event
-    rule = f"quest:{done.quest_id}"
-    own = [AwardPoints(user_id=done.user_id, amount=done.points, rule=rule, source=fact.event_id)]
-    return [*(own if done.points else []), observe(fact)]
+    award = {"user_id": done.user_id, "amount": done.points, "rule": f"quest:{done.quest_id}", "source": fact.event_id}
+    return [AwardPoints.model_validate(award)] if done.points else []
 
 
 def reward(fact: Fact[ReferralRewardGranted]) -> AwardPoints:
@@ -199,7 +207,7 @@ PURCHASES = Policy(
     },
 )
 
-FINISHED_QUESTS = Policy("finished_quests", QUESTS, POINTS, on={QuestCompleted: finish})
+FINISHED_QUESTS = Policy("finished_quests", QUESTS, POINTS, on={QuestCompleted: finish, PartyRewardGranted: share})
 
 REWARDS = Policy("rewards", REFERRALS, POINTS, on={ReferralRewardGranted: reward, ReferralRewardClawedBack: claw_back})
 

@@ -14,11 +14,29 @@ from topics.meetups import MEETUPS, ParticipantCheckedIn
 from topics.promotions import PROMOTIONS, VoucherPurchased, VoucherRedeemed
 from topics.quests import (
     QUESTS,
+    AdmitPartyMember,
     AwardBadge,
     CountScore,
+    EndPartySeat,
     LeaderboardPeriodClosed,
+    NotePartyMember,
     ObserveEvent,
+    OfMember,
+    PartyInvitationAccepted,
+    PartyLeft,
+    PartyMemberJoined,
+    PartyMemberRefused,
+    PartyRewardDue,
+    QuestAbandoned,
     QuestCompleted,
+    QuestExpired,
+    QuestPartyDisbanded,
+    QuestPartyFailed,
+    QuestPartyStarted,
+    RewardPartyMember,
+    RunTerms,
+    SettlePartySeat,
+    StartPartyQuest,
     XpAwarded,
 )
 from topics.referrals import REFERRALS, ReferralRewardGranted
@@ -63,12 +81,79 @@ def honour(fact: Fact[LeaderboardPeriodClosed]) -> list[AwardBadge]:
     ]
 
 
+def ask(fact: Fact[PartyInvitationAccepted]) -> AdmitPartyMember:
+    """A user accepts an invitation: ask the party to take them in."""
+    return AdmitPartyMember(**_member(fact))
+
+
+def settle(fact: Fact[PartyMemberJoined] | Fact[PartyMemberRefused]) -> SettlePartySeat:
+    """The party has answered: tell the user."""
+    return SettlePartySeat(**_member(fact), code=getattr(fact.event, "code", None))
+
+
+def set_out(fact: Fact[QuestPartyStarted]) -> list[StartPartyQuest]:
+    """The party sets out: so does each of its members."""
+    party = fact.event
+    about = {name: getattr(party, name) for name in ("owner_id", "party_id", *RunTerms.model_fields)}
+    return [StartPartyQuest(**about, user_id=user) for user in party.members]
+
+
+def note(fact: Fact[QuestCompleted] | Fact[QuestAbandoned] | Fact[QuestExpired]) -> list[NotePartyMember]:
+    """A member has completed the quest, has given up or did not make it in time: tell the party."""
+    ended = fact.event
+    if ended.party is None:
+        return []
+    at = ended.completed_at if isinstance(ended, QuestCompleted) else None
+    return [NotePartyMember(**dict(ended.party), user_id=ended.user_id, completed_at=at)]
+
+
+def leave(fact: Fact[PartyLeft]) -> list[NotePartyMember]:
+    """A member has left: tell the party, unless it is the party that ended."""
+    return [NotePartyMember(**_member(fact))] if fact.event.reason == "left" else []
+
+
+def part(fact: Fact[QuestPartyDisbanded] | Fact[QuestPartyFailed]) -> list[EndPartySeat]:
+    """The party is no more: tell its members."""
+    party = fact.event
+    about: dict[str, Any] = {"owner_id": party.owner_id, "party_id": party.party_id}
+    about["reason"] = "disbanded" if isinstance(party, QuestPartyDisbanded) else "failed"
+    return [EndPartySeat(**about, user_id=user) for user in party.members]
+
+
+def reward(fact: Fact[PartyRewardDue]) -> RewardPartyMember:
+    """Both the member and the party have completed the quest: here is the reward."""
+    return RewardPartyMember(**{name: getattr(fact.event, name) for name in RewardPartyMember.model_fields})
+
+
+def _member(fact: Fact[Any]) -> dict[str, Any]:
+    return {name: getattr(fact.event, name) for name in OfMember.model_fields}
+
+
 QUESTS_DECIDER = Decider(
     QUESTS, PLAYERS, rules.decide, rules.evolve, rules.reads, sink.project, rules.timer, rules.consults
 )
 
 EARNINGS = Policy(
     "earnings", QUESTS, QUESTS, on={XpAwarded: count, LeaderboardPeriodClosed: honour, QuestCompleted: observe}
+)
+
+PARTIES = Policy(
+    "parties",
+    QUESTS,
+    QUESTS,
+    on={
+        PartyInvitationAccepted: ask,
+        PartyMemberJoined: settle,
+        PartyMemberRefused: settle,
+        QuestPartyStarted: set_out,
+        QuestCompleted: note,
+        QuestAbandoned: note,
+        QuestExpired: note,
+        PartyLeft: leave,
+        QuestPartyDisbanded: part,
+        QuestPartyFailed: part,
+        PartyRewardDue: reward,
+    },
 )
 
 SIGN_UPS = Policy("sign_ups", IDENTITY, QUESTS, on={UserRegistered: observe})

@@ -49,6 +49,20 @@ async def completed_when_all_is_done(db: Db) -> list[Any]:
 
 
 @check(mend=REBUILD)
+async def parties_end_as_their_members_do(db: Db) -> list[Any]:
+    """A party is as large as its quest allows; it has completed the quest when as many as are needed have, and failed when too few are left who could."""
+    return await db.fetch(
+        "WITH counted AS (SELECT owner_id, party_id, count(*) FILTER (WHERE status IN ('joined', 'completed')) AS there,"
+        " count(*) FILTER (WHERE status = 'completed') AS done FROM party_member GROUP BY owner_id, party_id)"
+        " SELECT owner_id, party_id, status, needed, there, done FROM party LEFT JOIN counted USING (owner_id, party_id)"
+        " WHERE there IS NULL OR there > most OR (status IN ('gathering', 'disbanded')) <> (needed IS NULL)"
+        " OR (status = 'completed') <> coalesce(done >= needed, false) OR (status = 'failed') <> coalesce(there < needed, false)"
+        " ORDER BY 1, 2 LIMIT $1",
+        MOST,
+    )
+
+
+@check(mend=REBUILD)
 async def tasks_are_done_in_order_and_in_time(db: Db) -> list[Any]:
     """Each mandatory task was done after those before it, and all of them between the start and the deadline."""
     return await db.fetch(

@@ -16,6 +16,7 @@ from agents.quests.rules.documents import (
     Run,
     Task,
 )
+from agents.quests.rules.gathering import party_key
 from streams.decision import ROOT
 from streams.sink import Fact, rows
 from topics.quests import (
@@ -30,11 +31,23 @@ from topics.quests import (
     LeaderboardCreated,
     LeaderboardPeriodClosed,
     LeaderboardUpdated,
+    OfParty,
+    OfSeat,
+    PartyInvitationDeclined,
+    PartyInvitationExpired,
+    PartyInvitationSent,
+    PartyMemberFinished,
+    PartyMemberJoined,
+    PartyMemberLeft,
+    PartyMemberRefused,
+    PartyRewardDue,
     QuestAbandoned,
     QuestArchived,
     QuestCompleted,
     QuestCreated,
     QuestExpired,
+    QuestFailed,
+    QuestPartyCreated,
     QuestPublished,
     QuestStarted,
     QuestTaskCompleted,
@@ -198,6 +211,39 @@ class ScoreRow(NamedTuple):
     reached_at: datetime
 
 
+@rows("party", key=("owner_id", "party_id"))
+class PartyRow(NamedTuple):
+    owner_id: str
+    party_id: str
+    quest_id: str
+    name: str
+    status: str
+    least: int
+    most: int
+    needed: int | None
+
+
+@rows("party_member", key=("owner_id", "party_id", "user_id"))
+class PartyMemberRow(NamedTuple):
+    owner_id: str
+    party_id: str
+    user_id: str
+    status: str
+    at: datetime
+    expires_at: datetime | None
+
+
+MEMBERS: Mapping[type[Any], str] = {
+    PartyInvitationSent: "invited",
+    PartyInvitationDeclined: "declined",
+    PartyInvitationExpired: "expired",
+    PartyMemberJoined: "joined",
+    PartyMemberLeft: "left",
+    PartyMemberFinished: "completed",
+}
+"""What somebody is to a party after an event of it."""
+
+
 def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
     """What an event is about as it is after it; a proof that was not taken and a level leave no rows."""
     event = fact.event
@@ -208,7 +254,7 @@ def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
             return _started(event, state[RUNS].active[event.quest_id])
         case QuestTaskProgressed() | QuestTaskSubmitted() | QuestTaskCompleted() | QuestTaskRejected():
             return _task_changed(event, state)
-        case QuestCompleted() | QuestAbandoned() | QuestExpired():
+        case QuestCompleted() | QuestAbandoned() | QuestExpired() | QuestFailed():
             return [_ending(event, fact.at)]
         case XpAwarded():
             earned = EarningRow(fact.key, fact.seq, event.at, event.amount, event.source, event.source_id)
@@ -221,12 +267,14 @@ def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
             return [_entry(event, state)]
         case StreakExtended() | StreakBroken():
             return [_streak(event, state)]
-    return _shared(event, state)
+    return _shared(event, fact.at, state)
 
 
-def _shared(event: Any, state: Mapping[str, Any]) -> Iterable[Any]:
+def _shared(event: Any, at: datetime, state: Mapping[str, Any]) -> Iterable[Any]:
     """Of what is not about one user alone."""
     match event:
+        case OfParty() if not isinstance(event, OfSeat):
+            return _gathered(event, at, state)
         case LeaderboardUpdated() | LeaderboardPeriodClosed():
             return _ranked(event, state)
         case BadgeCreated():
@@ -298,11 +346,23 @@ def _task_changed(event: Any, state: Mapping[str, Any]) -> Iterable[Any]:
             yield SubmissionRow(*about, "rejected", None, None, None, event.verifier_id, event.note)
 
 
-def _ending(event: QuestCompleted | QuestAbandoned | QuestExpired, at: datetime) -> EndingRow:
-    about = event.user_id, event.quest_id, event.run
-    if isinstance(event, QuestCompleted):
-        return EndingRow(*about, "completed", event.completed_at)
-    return EndingRow(*about, "abandoned" if isinstance(event, QuestAbandoned) else "expired", at)
+def _ending(event: QuestCompleted | QuestAbandoned | QuestExpired | QuestFailed, at: datetime) -> EndingRow:
+    at = event.completed_at if isinstance(event, QuestCompleted) else at
+    return EndingRow(event.user_id, event.quest_id, event.run, event.wire_name.removeprefix("quest_"), at)
+
+
+def _gathered(event: Any, at: datetime, state: Mapping[str, Any]) -> Iterable[Any]:
+    """The party, or the one of it whom the event is about."""
+    if status := MEMBERS.get(type(event)):
+        yield PartyMemberRow(
+            event.owner_id, event.party_id, event.user_id, status, at, getattr(event, "expires_at", None)
+        )
+    elif not isinstance(event, PartyMemberRefused | PartyRewardDue):
+        party = state[party_key(event.party_id)]
+        size, about = party.terms.group, (event.owner_id, event.party_id, party.quest_id, party.terms.name)
+        yield PartyRow(*about, party.status, size.min, size.max, party.needed or None)
+    if isinstance(event, QuestPartyCreated):
+        yield PartyMemberRow(event.owner_id, event.party_id, event.owner_id, "joined", at, None)
 
 
 def _entry(event: Any, state: Mapping[str, Any]) -> EntryRow:

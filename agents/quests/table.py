@@ -5,6 +5,8 @@ from agents.quests.rules.documents import (
     CHALLENGE,
     ENTRIES,
     LEADERBOARDS,
+    PARTIES,
+    PARTY,
     PERIOD,
     QUEST,
     RECORD,
@@ -16,6 +18,8 @@ from agents.quests.rules.documents import (
     Boards,
     Challenge,
     Entries,
+    Parties,
+    Party,
     Player,
     Quest,
     Record,
@@ -43,6 +47,8 @@ PLAYERS = Table(
         LEADERBOARDS: Boards,
         PERIOD: Standings,
         TOTAL: Total,
+        PARTIES: Parties,
+        PARTY: Party,
     },
 )
 """A player stands at the root of their id. Definitions and periods are in documents of their own, since their ids might be somebody's."""

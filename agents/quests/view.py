@@ -11,6 +11,7 @@ from streams.view import Db, Page, Paging, view
 from topics.quests import QuestTerms
 
 LAST: list[Any] = ["9999-01-01T00:00:00+00:00", "", 0]  # behind every run
+LAST_PARTY: list[Any] = ["9999-01-01T00:00:00+00:00", "", ""]  # behind every party
 FIRST: list[Any] = ["0001-01-01T00:00:00+00:00", "", "", ""]  # before every submission
 TOP = 100  # places that are told, at most
 
@@ -36,7 +37,7 @@ class TaskProgress(BaseModel):
 
 
 class MyQuest(BaseModel):
-    """One time that the user is on a quest; `status` is started, completed, abandoned or expired, since `ended_at`."""
+    """One time that the user is on a quest; `status` is started, completed, abandoned, expired or failed, since `ended_at`."""
 
     quest_id: str
     run: int
@@ -49,6 +50,32 @@ class MyQuest(BaseModel):
     points: int
     badge_id: str | None
     tasks: list[TaskProgress]
+
+
+class PartyMember(BaseModel):
+    """A user who is `invited`, until `expires_at`, has `declined`, did not answer (`expired`), has `joined`, `left` or `completed` the quest, since `at`."""
+
+    user_id: str
+    status: str
+    at: datetime
+    expires_at: datetime | None
+
+
+class MyParty(BaseModel):
+    """A party for a quest; `status` is gathering, started, completed, failed or disbanded.
+
+    It sets out with `min` to `max` members; as many as are `needed` have to complete the quest.
+    """
+
+    owner_id: str
+    party_id: str
+    quest_id: str
+    name: str
+    status: str
+    min: int
+    max: int
+    needed: int | None
+    members: list[PartyMember]
 
 
 class Submission(BaseModel):
@@ -173,6 +200,37 @@ async def my_quests(db: Db, user_id: str, paging: Paging) -> Page[MyQuest]:
         of.setdefault((row["quest_id"], row["run"]), []).append(TaskProgress(**row))
     quests = [MyQuest(**row, tasks=of.get((row["quest_id"], row["run"]), [])) for row in found]
     return paging.page(quests, lambda one: [_utc(one.started_at), one.quest_id, one.run])
+
+
+@view(roles=("User",), owner="user_id")
+async def my_parties(db: Db, user_id: str, paging: Paging) -> Page[MyParty]:
+    """The parties that the user has gathered or was invited to, with all who were, those last that concerned the user first."""
+    at, owner_id, party_id = paging.after or LAST_PARTY
+    found = await db.fetch(
+        "SELECT owner_id, party_id, quest_id, name, p.status, least AS min, most AS max, needed, m.at"
+        " FROM party_member AS m JOIN party AS p USING (owner_id, party_id)"
+        " WHERE m.user_id = $1 AND (m.at, owner_id, party_id) < ($2, $3, $4)"
+        " ORDER BY m.at DESC, owner_id DESC, party_id DESC LIMIT $5",
+        user_id,
+        datetime.fromisoformat(at),
+        owner_id,
+        party_id,
+        paging.limit + 1,
+    )
+    members = await db.fetch(
+        "SELECT owner_id, party_id, user_id, at, expires_at,"
+        " CASE WHEN m.status = 'invited' AND p.status <> 'gathering' THEN 'expired' ELSE m.status END AS status"
+        " FROM party_member AS m JOIN party AS p USING (owner_id, party_id)"
+        " WHERE (owner_id, party_id) IN (SELECT * FROM unnest($1::text[], $2::text[])) ORDER BY at, user_id",
+        [row["owner_id"] for row in found],
+        [row["party_id"] for row in found],
+    )
+    of: dict[tuple[str, str], list[PartyMember]] = {}
+    for row in members:
+        of.setdefault((row["owner_id"], row["party_id"]), []).append(PartyMember(**row))
+    parties = [(row["at"], MyParty(**row, members=of[row["owner_id"], row["party_id"]])) for row in found]
+    page = paging.page(parties, lambda one: [_utc(one[0]), one[1].owner_id, one[1].party_id])
+    return Page(items=[party for _, party in page.items], next=page.next)
 
 
 @view(roles=("Partner",), owner="author_id")

@@ -74,3 +74,81 @@ def period(every: str, at: datetime) -> tuple[str, datetime | None]:
             following = date(day.year + day.month // 12, day.month % 12 + 1, 1)
             return f"{day.year}-{day.month:02}", midnight(following)
     return "season", None
+
+
+class Gathering:
+    """A party as its owner's commands and what follows from answers are decided one by one: who was asked, who is in it, and how it stands."""
+
+    def __init__(self, owner: str, least: int, most: int, needed: int | None) -> None:
+        self.owner, self.least, self.most, self.wanted = owner, least, most, needed
+        self.asked: dict[str, datetime] = {}
+        self.there, self.done, self.needed = {owner}, set[str](), 0
+        self.status = "gathering"
+
+    def _late(self) -> str | None:
+        late = {"gathering": None, "disbanded": "party_disbanded"}
+        return late.get(self.status, "party_started")
+
+    def _on(self, *, start: bool = True) -> None:
+        """It goes on by itself where it can."""
+        if self.status == "gathering" and start and not self.asked and len(self.there) >= self.least:
+            self._set_out()
+        if self.status == "started" and len(self.done) >= self.needed:
+            self.status = "completed"
+        if self.status == "started" and len(self.there) < self.needed:
+            self.status = "failed"
+
+    def _set_out(self) -> None:
+        self.status, self.asked, self.needed = "started", {}, self.wanted or len(self.there)
+
+    def invite(self, users: tuple[str, ...], now: datetime) -> str | None:
+        """The owner asks."""
+        checks = {
+            "own_invitation": self.owner in users,
+            "already_member": bool(self.there & {*users}),
+            "already_invited": bool({*self.asked} & {*users}),
+            "party_full": len(self.there) + len(self.asked) + len(users) > self.most,
+        }
+        code = self._late() or next((code for code, wrong in checks.items() if wrong), None)
+        self.asked |= {} if code else dict.fromkeys(users, now + 7 * DAY)
+        return code
+
+    def answer(self, user: str, now: datetime, *, joins: bool) -> str | None:
+        """A user answers."""
+        code = self._late() or ("not_invited" if user not in self.asked else None)
+        code = code or ("invitation_expired" if now >= self.asked[user] else None)
+        if code is None:
+            del self.asked[user]
+            self.there |= {user} if joins else set()
+            self._on()
+        return code
+
+    def expire(self, now: datetime) -> str | None:
+        """Time passes for those who were asked."""
+        left = {user: until for user, until in self.asked.items() if now < until}
+        code = None if left != self.asked else "not_due"
+        self.asked = left
+        self._on(start=code is None)
+        return code
+
+    def start(self) -> str | None:
+        """The owner waits no longer."""
+        if code := self._late():
+            return code
+        if len(self.there) < self.least:
+            return "too_few_members"
+        self._set_out()
+        return None
+
+    def end(self, user: str, *, completed: bool) -> str | None:
+        """A member is done, or is off."""
+        if user not in self.there - self.done or self.status in ("failed", "disbanded"):
+            return "not_in_party"
+        if completed:
+            self.done.add(user)
+        else:
+            self.there.discard(user)
+        if self.status == "gathering" and user == self.owner:
+            self.status, self.asked, self.there = "disbanded", {}, set()
+        self._on()
+        return None

@@ -22,7 +22,9 @@ from topics.identity import RegisterUser, UserRegistered
 from topics.meetups import ParticipantCheckedIn
 from topics.promotions import ActivateCampaign, CreateCampaign, PurchaseVoucher, RedeemVoucher
 from topics.quests import (
+    INVITATION,
     QUESTS,
+    AcceptPartyInvitation,
     AwardBadge,
     BadgeAwarded,
     CloseLeaderboardPeriod,
@@ -31,7 +33,9 @@ from topics.quests import (
     CreateChallenge,
     CreateLeaderboard,
     CreateQuest,
+    CreateQuestParty,
     DefineStreak,
+    InviteToParty,
     JoinChallenge,
     ObserveEvent,
     PublishQuest,
@@ -131,6 +135,34 @@ def test_a_quest_is_done_task_by_task_and_rewarded_once(kit: Kit) -> None:
     assert kit.state("ann", "runs") == Runs()
     assert kit.state("ann", "record") == Record({"q": 1}, {"q": 1}, ("explorer",))
     assert start(kit).code == "limit_reached"
+
+
+@pytest.mark.req("SR044")
+def test_a_party_gathers_sets_out_and_is_rewarded_with_points() -> None:
+    with Kit.of("quests", "points") as kit:
+        draw_up(kit, PAY, group={"min": 2, "max": 3}, points=50, xp=10)
+        ann = {"owner_id": "ann", "party_id": "we"}
+        kit.send(CreateQuestParty(**ann, quest_id="q"), actor=user("ann"))
+        kit.send(InviteToParty(**ann, user_ids=("bob", "cy")), actor=user("ann"))
+        told = kit.send(AcceptPartyInvitation(**ann, user_id="bob"), actor=user("bob"))
+        assert (told.status, names(told)) == (
+            "accepted",
+            ["party_invitation_accepted", "party_member_joined", "party_joined"],
+        )
+        assert kit.send(AcceptPartyInvitation(**ann, user_id="dan"), actor=user("dan")).code == "not_invited"
+        assert "quest_party_started" in names(Told("", None, {}, kit.advance(INVITATION)))
+        tell(kit, "order_paid")
+        tell(kit, "order_paid", "bob")
+
+        assert kit.rows("party") == [("ann", "we", "q", "Q", "completed", 2, 3, 2)]
+        assert [row[2:4] for row in kit.rows("party_member")] == [
+            ("ann", "completed"),
+            ("bob", "completed"),
+            ("cy", "expired"),
+        ]
+        assert kit.rows("player") == [("ann", 14, 1), ("bob", 14, 1)]
+        assert kit.rows("balance", "points") == [("ann", 50, 0), ("bob", 50, 0)]
+        assert kit.parked() == []
 
 
 def test_a_proof_that_is_not_taken_is_refused_and_told(kit: Kit) -> None:

@@ -19,6 +19,8 @@ from agents.quests.sink import (
     EndingRow,
     EntryRow,
     LeaderboardRow,
+    PartyMemberRow,
+    PartyRow,
     PeriodRow,
     PlayerRow,
     QuestRow,
@@ -33,6 +35,7 @@ from agents.quests.view import (
     challenge_standings,
     leaderboard,
     level,
+    my_parties,
     my_quests,
     quest_catalog,
     streaks,
@@ -135,6 +138,32 @@ async def test_the_quests_of_a_user_tell_how_far_each_task_is(db: Any) -> None:
     assert (await my_quests(db, "bob", Paging())).items == []
 
 
+async def test_the_parties_of_a_user_tell_who_else_is_in_them(db: Any) -> None:
+    await put(
+        db,
+        *(PartyRow("ann", f"p{n}", "q1", "A walk", "gathering", 2, 4, None) for n in range(1, 4)),
+        PartyRow("bob", "p1", "q3", "Afar", "started", 2, 3, 1),
+        *(PartyMemberRow("ann", f"p{n}", "ann", "joined", NOON, None) for n in range(1, 4)),
+        PartyMemberRow("ann", "p2", "bob", "invited", NOON + SECOND, NOON + DAY),
+        PartyMemberRow("bob", "p1", "ann", "invited", NOON + SECOND, NOON + DAY),
+        PartyMemberRow("bob", "p1", "bob", "completed", NOON + SECOND, None),
+    )
+
+    found = await pages(my_parties, db, "ann", limit=2)
+    assert [[(one.owner_id, one.party_id) for one in page] for page in found] == [
+        [("bob", "p1"), ("ann", "p3")],
+        [("ann", "p2"), ("ann", "p1")],
+    ]
+    late, mine = found[0][0], found[1][0]
+    assert (late.status, late.min, late.max, late.needed) == ("started", 2, 3, 1)
+    assert [(one.user_id, one.status) for one in late.members] == [("ann", "expired"), ("bob", "completed")]
+    assert [(one.user_id, one.status, one.expires_at) for one in mine.members] == [
+        ("ann", "joined", None),
+        ("bob", "invited", NOON + DAY),
+    ]
+    assert (await my_parties(db, "cy", Paging())).items == []
+
+
 async def test_the_author_sees_the_proofs_that_wait_the_oldest_first(db: Any) -> None:
     waiting = [
         SubmissionRow("ann", "q1", n, f"t{n}", "p1", "waiting", NOON - n * SECOND, "Look", None, None, None)
@@ -206,6 +235,7 @@ DAMAGES = {
     "experience_is_what_was_earned": "UPDATE earning SET amount = amount + 1 WHERE seq = 5",
     "level_follows_from_experience": "UPDATE player SET level = 3",
     "completed_when_all_is_done": "DELETE FROM ending",
+    "parties_end_as_their_members_do": "INSERT INTO party_member VALUES ('ann', 'we', 'cy', 'completed', now(), NULL)",
     "tasks_are_done_in_order_and_in_time": "UPDATE task SET done_at = started_at - interval '1 s' FROM run WHERE task.run = 1",
     "nobody_verifies_their_own_task": "INSERT INTO submission VALUES ('ann', 'q1', 1, 't', 'ann', 'verified', now(), NULL, NULL, 'ann', NULL)",
     "period_counts_its_scores": "DELETE FROM score WHERE user_id = 'cy'",
@@ -218,6 +248,11 @@ DAMAGES = {
 async def test_the_audit_finds_what_does_not_add_up(db: Any, name: str) -> None:
     top = json.dumps({"top": [["ann", 5, NOON.isoformat()], ["Zed", 5, NOON.isoformat()]]})
     await put(db, BadgeHeldRow("ann", "b1", "held", NOON, "quest:q1:1"))
+    await put(
+        db,
+        PartyRow("ann", "we", "q1", "A walk", "started", 2, 3, 1),
+        PartyMemberRow("ann", "we", "ann", "joined", NOON, None),
+    )
     for key, data in (("daily/period/2026-01-01", top), ("ann/record", '{"badges": ["b1"]}')):
         await db.execute(
             "INSERT INTO state (key, version, replaces, rules, at, data) VALUES ($1, 1, 0, 1, 0, $2)", key, data

@@ -64,6 +64,16 @@ class CreateQuest(
             "limit": 10,
             "xp": 30,
         },
+        {
+            "quest_id": "relay",
+            "author_id": "p1",
+            "name": "A relay",
+            "tasks": [{"task_id": "run", "name": "Run your part", "event": "workout_recorded"}],
+            "group": {"min": 2, "max": 5},
+            "days": 7,
+            "xp": 80,
+            "points": 20,
+        },
     ),
 ):
     """Draw up a quest, or its next revision; nobody can start it before it is published. Those who have started go on by the revision they started with.
@@ -72,6 +82,9 @@ class CreateQuest(
     the deadline: `days` after the start and not after `ends_at`. It may be started in [`starts_at`, `ends_at`) by who has completed the quests that it
     `requires` and has reached `min_level`, again and again until it was completed `limit` times. Each completion gives `xp`, `points` and
     the badge. A condition that cannot be told of such an event is `bad_condition`.
+
+    A quest with a `group` is taken on by parties of `min` to `max` members, each of whom does the tasks; the reward is given, to each who has completed it,
+    when all of them have, or as many as are `needed`.
     """
 
     quest_id: Id
@@ -94,7 +107,7 @@ class PublishQuest(
     key="quest_id",
     roles=("Partner",),
     owner="author_id",
-    examples=({"quest_id": "old-town", "author_id": "p1"},),
+    examples=({"quest_id": "old-town", "author_id": "p1"}, {"quest_id": "relay", "author_id": "p1"}),
     after=("create_quest",),
 ):
     """From now on users start this revision. It needs a mandatory task, else it is `no_tasks`, and its badge and the quests that it requires must be there."""
@@ -112,7 +125,7 @@ class ArchiveQuest(
     examples=({"quest_id": "regular", "author_id": "p1"},),
     after=("create_quest",),
 ):
-    """For ever nobody starts it any more; those who have started go on."""
+    """For ever nobody starts it any more; those who have started go on, and a party that has gathered may set out."""
 
     quest_id: Id
     author_id: Name
@@ -127,7 +140,7 @@ class StartQuest(
     examples=tuple({"user_id": user, "quest_id": "old-town"} for user in ("u1", "u2", "u3")),
     after=("publish_quest",),
 ):
-    """Set out. What happened before does not count."""
+    """Set out. What happened before does not count. A quest for groups is `group_quest`: its parties set out together."""
 
 
 class SubmitTaskProof(

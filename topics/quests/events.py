@@ -14,13 +14,13 @@ from topics.quests.terms import (
     LeaderboardTerms,
     OfChallenge,
     OfQuest,
+    PartyName,
     Period,
     QuestTerms,
     Rank,
+    RunTerms,
     Score,
     StreakTerms,
-    Task,
-    Title,
     Xp,
     XpSource,
 )
@@ -49,19 +49,11 @@ class OfRun(OfQuest):
     run: int
 
 
-class QuestStarted(OfRun, Event, topic=QUESTS):
-    """The user is on the quest, by the terms of this revision, until `deadline` if there is one."""
+class QuestStarted(OfRun, RunTerms, Event, topic=QUESTS):
+    """The user is on the quest, by the terms of this revision, until `deadline` if there is one; with `party`, together with others."""
 
-    revision: int
-    author_id: Name
-    name: Title
-    tasks: tuple[Task, ...]
-    limit: int
     started_at: Moment
-    deadline: Moment | None
-    xp: Xp
-    points: int
-    badge_id: Id | None
+    party: PartyName | None = None
 
 
 class QuestTaskProgressed(OfRun, Event, topic=QUESTS):
@@ -100,21 +92,32 @@ class QuestTaskRejected(OfQuest, Event, topic=QUESTS):
 
 
 class QuestCompleted(OfRun, Event, topic=QUESTS):
-    """All mandatory tasks are done; `points` are to be awarded once for this run."""
+    """All mandatory tasks are done; `points` are to be awarded once for this run. With a `party`, its members are rewarded when the party has completed it."""
 
     revision: int
     points: int
     xp: Xp
     badge_id: Id | None = None
     completed_at: Moment
+    party: PartyName | None = None
 
 
 class QuestAbandoned(OfRun, Event, topic=QUESTS):
-    """The user gave up."""
+    """The user gave up; also on the party, if there is one."""
+
+    party: PartyName | None = None
 
 
 class QuestExpired(OfRun, Event, topic=QUESTS):
     """The user did not complete the quest in time."""
+
+    party: PartyName | None = None
+
+
+class QuestFailed(OfRun, Event, topic=QUESTS):
+    """The party can no longer complete the quest, so the user is on it no more."""
+
+    party: PartyName
 
 
 class XpAwarded(Event, topic=QUESTS):

@@ -15,6 +15,7 @@ MAX_SCORE = MAX_EXACT
 MAX_XP = 1_000_000  # that are awarded at once
 MAX_TASKS = 20  # of one quest
 MAX_DAYS = 3650
+MAX_MEMBERS = 20  # of one party
 
 QUESTS = Topic("quests", key="user_id")
 
@@ -99,6 +100,22 @@ class Task(Defined):
         return self
 
 
+class Group(Defined):
+    """Of how many members a party may be that takes on a quest, and how many of them have to complete it: all of them unless `needed` is given."""
+
+    min: Annotated[int, Field(strict=True, ge=2, le=MAX_MEMBERS)]
+    max: Annotated[int, Field(strict=True, ge=2, le=MAX_MEMBERS)]
+    needed: Annotated[int, Field(strict=True, ge=1, le=MAX_MEMBERS)] | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.max < self.min:
+            raise ValueError("max is not below min")
+        if self.needed is not None and self.needed > self.min:
+            raise ValueError("no more than min can be needed")
+        return self
+
+
 class QuestTerms(BaseModel):
     """What a quest asks for and gives; `CreateQuest` says what each term means."""
 
@@ -114,6 +131,29 @@ class QuestTerms(BaseModel):
     xp: Xp = 0
     points: Annotated[int, Field(strict=True, ge=0, le=MAX_EXACT)] = 0
     badge_id: Id | None = None
+    group: Group | None = None
+
+
+class RunTerms(BaseModel):
+    """By what a user is on a quest: those of the revision that was published, until `deadline` if there is one."""
+
+    quest_id: Id
+    revision: int
+    author_id: Name
+    name: Title
+    tasks: tuple[Task, ...]
+    limit: int
+    deadline: Moment | None
+    xp: Xp
+    points: int
+    badge_id: Id | None
+
+
+class PartyName(Defined):
+    """A party, as its owner named it."""
+
+    owner_id: Name
+    party_id: Id
 
 
 class OfQuest(BaseModel):

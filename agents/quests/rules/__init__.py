@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
-from agents.quests.rules import challenges, definitions, leaderboards, runs, streaks
+from agents.quests.rules import challenges, definitions, leaderboards, parties, runs, streaks
 from agents.quests.rules.changes import evolve, period_key, total_key
 from agents.quests.rules.documents import (
     BADGE,
     CHALLENGE,
     ENTRIES,
     LEADERBOARDS,
+    PARTIES,
+    PARTY,
     PERIOD,
     QUEST,
     RECORD,
@@ -18,6 +20,7 @@ from agents.quests.rules.documents import (
     STREAKS,
     Badge,
     Documents,
+    Party,
     Runs,
     Standings,
     Streaks,
@@ -54,12 +57,14 @@ from topics.quests import (
     LeaveChallenge,
     LevelReached,
     ObserveEvent,
+    OfParty,
     PublishQuest,
     QuestAbandoned,
     QuestArchived,
     QuestCompleted,
     QuestCreated,
     QuestExpired,
+    QuestFailed,
     QuestPublished,
     QuestStarted,
     QuestTaskCompleted,
@@ -84,8 +89,10 @@ STREAKS_OF_ALL = f"{PROGRAM}/{STREAK_RULES}"
 
 _PLAYED: dict[Any, tuple[str, ...]] = {
     ObserveEvent: (RUNS, RECORD, ENTRIES, STREAKS),
-    **dict.fromkeys((StartQuest, SubmitTaskProof, VerifyTask, QuestStarted, QuestCompleted), (RUNS, RECORD)),
-    **dict.fromkeys((RejectTask, AbandonQuest, ExpireQuest, QuestAbandoned, QuestExpired), (RUNS,)),
+    StartQuest: (RUNS, RECORD, PARTIES),
+    **dict.fromkeys((SubmitTaskProof, VerifyTask, QuestStarted, QuestCompleted), (RUNS, RECORD)),
+    **dict.fromkeys((AbandonQuest, ExpireQuest, QuestAbandoned, QuestExpired, QuestFailed), (RUNS, PARTIES)),
+    RejectTask: (RUNS,),
     **dict.fromkeys((QuestTaskProgressed, QuestTaskSubmitted, QuestTaskCompleted, QuestTaskRejected), (RUNS,)),
     **dict.fromkeys((AwardBadge, RevokeBadge, BadgeAwarded, BadgeRevoked), (RECORD,)),
     **dict.fromkeys((JoinChallenge, LeaveChallenge, ChallengeJoined, ChallengeLeft), (ENTRIES,)),
@@ -109,6 +116,8 @@ def reads(message: Any) -> tuple[str, ...]:
             return period_key(message.of.period), total_key(message.of.period, message.user_id)
         case CloseLeaderboardPeriod() | LeaderboardPeriodClosed():
             return (period_key(message.period),)
+        case OfParty():
+            return parties.reads(message)
     played = _PLAYED.get(type(message))
     return (_DEFINED[type(message)],) if played is None else played
 
@@ -120,6 +129,8 @@ def consults(command: Any) -> Iterable[str]:
             return STREAKS_OF_ALL, BOARDS
         case SubmitTaskProof() | VerifyTask() | CloseLeaderboardPeriod():
             return (BOARDS,)
+        case OfParty():
+            return parties.consults(command)
         case StartQuest():
             return (f"{command.quest_id}/{QUEST}",)
         case JoinChallenge():
@@ -153,6 +164,8 @@ def timer(key: str, sub_key: str, document: Any) -> Timer | None:
         case Standings(status="open") if document.ends_at:
             period = sub_key.removeprefix(f"{PERIOD}/")
             return Timer(document.ends_at + LATE, CloseLeaderboardPeriod(leaderboard_id=key, period=period))
+        case Party():
+            return parties.timer(key, sub_key.removeprefix(f"{PARTY}/"), document)
     return None
 
 
@@ -173,6 +186,8 @@ def decide(state: Documents, command: Any, case: Case) -> Decision:
             return leaderboards.count(state, command, case)
         case CloseLeaderboardPeriod():
             return leaderboards.close(state, case.consulted[BOARDS], command, case)
+        case OfParty():
+            return parties.decide(state, command, case)
     if type(command) in _DEFINED:
         return _define(state[_DEFINED[type(command)]], command, case)
     return _go(state, command, case)

@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from agents.quests.rules import gathering
 from agents.quests.rules.documents import (
     BADGE,
     CHALLENGE,
     ENTRIES,
     LEADERBOARDS,
+    PARTIES,
     PERIOD,
     QUEST,
     RECORD,
@@ -61,6 +63,7 @@ from topics.quests import (
     QuestCompleted,
     QuestCreated,
     QuestExpired,
+    QuestFailed,
     QuestPublished,
     QuestStarted,
     QuestTaskCompleted,
@@ -88,8 +91,8 @@ def evolve(state: Documents, event: Any) -> Mapping[str, State]:
             return _progressed(state[RUNS], event)
         case QuestCompleted():
             return {RUNS: _without(state[RUNS], event.quest_id), RECORD: _counted(state[RECORD], event)}
-        case QuestAbandoned() | QuestExpired():
-            return {RUNS: _without(state[RUNS], event.quest_id)}
+        case QuestAbandoned() | QuestExpired() | QuestFailed():
+            return {RUNS: _without(state[RUNS], event.quest_id), **_unseated(state, event)}
         case XpAwarded():
             return {ROOT: Player(event.xp)}
         case BadgeAwarded() | BadgeRevoked():
@@ -125,7 +128,7 @@ def _defined(state: Documents, event: Any) -> Mapping[str, State]:
         case LeaderboardPeriodClosed():
             name = period_key(event.period)
             return {name: replace(state[name], status="closed")}
-    raise NotImplementedError(event.wire_name)
+    return gathering.evolve(state, event)
 
 
 def period_key(period: str) -> str:
@@ -156,6 +159,11 @@ def _begun(runs: Runs, event: QuestStarted) -> Runs:
 
 def _without(runs: Runs, quest_id: str) -> Runs:
     return Runs({name: run for name, run in runs.active.items() if name != quest_id})
+
+
+def _unseated(state: Documents, event: QuestAbandoned | QuestExpired | QuestFailed) -> Mapping[str, State]:
+    """Who is off the quest has left the party."""
+    return {PARTIES: gathering.without(state[PARTIES], event.quest_id)} if event.party else {}
 
 
 def _counted(record: Record, event: QuestStarted | QuestCompleted) -> Record:

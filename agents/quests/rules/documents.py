@@ -17,6 +17,7 @@ DAY = timedelta(days=1)
 RUNS, RECORD, ENTRIES, STREAKS = "runs", "record", "entries", "streaks"
 QUEST, BADGE, CHALLENGE, STREAK_RULES, LEADERBOARDS = "quest", "badge", "challenge", "streak_rules", "leaderboards"
 PERIOD, TOTAL = "period", "total"
+PARTIES, PARTY = "parties", "party"  # what a player is in; of its owner, a party
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -47,6 +48,21 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
         return (self.opens is None or self.opens <= at) and (self.closes is None or at < self.closes)
 
 
+class Group(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a party has to be like, as its contract has it."""
+
+    min: int
+    max: int
+    needed: int | None = None
+
+
+class PartyName(msgspec.Struct, frozen=True):
+    """A party, as its owner named it."""
+
+    owner_id: str
+    party_id: str
+
+
 class QuestTerms(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a revision of a quest asks for and gives, as its contract has it."""
 
@@ -62,6 +78,11 @@ class QuestTerms(msgspec.Struct, frozen=True, omit_defaults=True):
     xp: int = 0
     points: int = 0
     badge_id: str | None = None
+    group: Group | None = None
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether nobody starts it any more."""
+        return self.ends_at is not None and now >= self.ends_at
 
     def deadline(self, start: datetime) -> datetime | None:
         """Until when who starts now has time."""
@@ -104,6 +125,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     xp: int = 0
     points: int = 0
     badge_id: str | None = None
+    party: PartyName | None = None
     progress: dict[str, Progress] = msgspec.field(default_factory=dict)
 
     def of(self, task: Task) -> Progress:
@@ -152,6 +174,44 @@ class Runs(State, frozen=True, omit_defaults=True):
     """What a player is on, by quest."""
 
     active: dict[str, Run] = msgspec.field(default_factory=dict)
+
+
+class Seat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A player's place in a party; `command_id` is that of the answer that the party has yet to take."""
+
+    party: PartyName
+    command_id: str = ""
+
+
+class Parties(State, frozen=True, omit_defaults=True):
+    """The parties that a player is in, by quest."""
+
+    seats: dict[str, Seat] = msgspec.field(default_factory=dict)
+
+    def quest_of(self, party: PartyName) -> str | None:
+        """The quest for which the player is in this party; None for who is not."""
+        return next((name for name, seat in self.seats.items() if seat.party == party), None)
+
+
+class Party(State, frozen=True, omit_defaults=True):
+    """A party for a quest: who is invited, until when, and its members, each of whom is `on`, has `completed` the quest or has `left` it.
+
+    `reached` is when the last of those was done who have completed it.
+    """
+
+    status: Literal["unknown", "gathering", "started", "completed", "failed", "disbanded"] = "unknown"
+    quest_id: str = ""
+    revision: int = 0
+    author_id: str = ""
+    terms: QuestTerms | None = None
+    invited: dict[str, datetime] = msgspec.field(default_factory=dict)
+    members: dict[str, Literal["on", "completed", "left"]] = msgspec.field(default_factory=dict)
+    needed: int = 0
+    reached: datetime | None = None
+
+    def those(self, *how: str) -> tuple[str, ...]:
+        """The members of whom this is so."""
+        return tuple(user for user, now in self.members.items() if now in how)
 
 
 class Player(State, frozen=True, omit_defaults=True):

@@ -5,7 +5,7 @@ from math import asin, cos, radians, sin, sqrt
 from typing import Any
 
 from agents.quests.rules.changes import NOT_ACCEPTED
-from agents.quests.rules.documents import RECORD, RUNS, Documents, Place, Quest, QuestTerms, Run, Task
+from agents.quests.rules.documents import PARTIES, RECORD, RUNS, Documents, Place, Quest, QuestTerms, Run, Task
 from agents.quests.rules.story import Story, contract_of, matches, refused
 from streams.decision import ROOT, Case, Decision, Refuse
 from topics.quests import (
@@ -35,50 +35,59 @@ def start(state: Documents, quest: Quest, command: StartQuest, case: Case) -> De
     terms = quest.live
     if terms is None:
         return Refuse("quest_not_found", 404)
-    if refusal := _unavailable(quest, terms, case.now) or _unready(state, terms, command.quest_id):
+    if terms.group:
+        return Refuse("group_quest")
+    if refusal := unavailable(quest, terms, case.now) or unready(state, terms, command.quest_id):
         return refusal
-    return [
-        QuestStarted(
-            user_id=command.user_id,
-            quest_id=command.quest_id,
-            run=state[RECORD].begun.get(command.quest_id, 0) + 1,
-            revision=quest.live_revision,
-            author_id=quest.author_id,
-            name=terms.name,
-            tasks=contract_of(terms.tasks),
-            limit=terms.limit,
-            started_at=case.now,
-            deadline=terms.deadline(case.now),
-            xp=terms.xp,
-            points=terms.points,
-            badge_id=terms.badge_id,
-        )
-    ]
+    about = run_terms(command.quest_id, quest.live_revision, quest.author_id, terms, case.now)
+    return [started(state, command.user_id, about, case.now)]
 
 
-def _unavailable(quest: Quest, terms: QuestTerms, now: datetime) -> Refuse | None:
+def run_terms(quest_id: str, revision: int, author_id: str, terms: QuestTerms, now: datetime) -> dict[str, Any]:
+    """By what users are on a quest who start it now."""
+    return {
+        "quest_id": quest_id,
+        "revision": revision,
+        "author_id": author_id,
+        "name": terms.name,
+        "tasks": contract_of(terms.tasks),
+        "limit": terms.limit,
+        "deadline": terms.deadline(now),
+        "xp": terms.xp,
+        "points": terms.points,
+        "badge_id": terms.badge_id,
+    }
+
+
+def started(state: Documents, user_id: str, terms: dict[str, Any], now: datetime, party: Any = None) -> QuestStarted:
+    """The user is on the quest for one more time."""
+    run = state[RECORD].begun.get(terms["quest_id"], 0) + 1
+    return QuestStarted(user_id=user_id, run=run, started_at=now, party=party, **terms)
+
+
+def unavailable(quest: Quest, terms: QuestTerms, now: datetime) -> Refuse | None:
     """Why nobody starts the quest now, if so."""
     if quest.status == "archived":
         return Refuse("quest_archived")
     if terms.starts_at and now < terms.starts_at:
         return Refuse("quest_not_begun", details={"starts_at": terms.starts_at.isoformat()})
-    if terms.ends_at and now >= terms.ends_at:
-        return Refuse("quest_over")
-    return None
+    return Refuse("quest_over") if terms.is_over(now) else None
 
 
-def _unready(state: Documents, terms: QuestTerms, quest_id: str) -> Refuse | None:
+def unready(state: Documents, terms: QuestTerms, quest_id: str) -> Refuse | None:
     """Why this player does not start it, if so."""
-    active, record = state[RUNS].active, state[RECORD]
+    active, record, seats = state[RUNS].active, state[RECORD], state[PARTIES].seats
     if quest_id in active:
         return Refuse("already_started")
+    if quest_id in seats:
+        return Refuse("in_party")
     if record.completed.get(quest_id, 0) >= terms.limit:
         return Refuse("limit_reached", details={"limit": terms.limit})
     if missing := [name for name in terms.requires if name not in record.completed]:
         return Refuse("prerequisites_missing", details={"missing": missing})
     if state[ROOT].level < terms.min_level:
         return Refuse("level_too_low", details={"level": state[ROOT].level, "min_level": terms.min_level})
-    if len(active) >= MOST_RUNS:
+    if len({*active, *seats}) >= MOST_RUNS:
         return Refuse("too_many_quests", details={"most": MOST_RUNS})
     return None
 
@@ -127,20 +136,21 @@ def complete_task(story: Story, quest_id: str, task: Task, at: datetime, verifie
 def _complete(story: Story, quest_id: str, run: Run) -> None:
     at = run.reached
     assert at is not None, "a quest that can be started has a mandatory task"
-    story.tell(
-        QuestCompleted(
-            user_id=story.user_id,
-            quest_id=quest_id,
-            run=run.run,
-            revision=run.revision,
-            points=run.points,
-            xp=run.xp,
-            badge_id=run.badge_id,
-            completed_at=at,
-        )
+    alone = run.party is None
+    completed = QuestCompleted(
+        user_id=story.user_id,
+        quest_id=quest_id,
+        run=run.run,
+        revision=run.revision,
+        points=run.points if alone else 0,
+        xp=run.xp if alone else 0,
+        badge_id=run.badge_id if alone else None,
+        completed_at=at,
+        party=contract_of(run.party),
     )
-    story.award_xp(run.xp, "quest", f"{quest_id}:{run.run}", at)
-    story.award_badge(run.badge_id, f"quest:{quest_id}:{run.run}")
+    story.tell(completed)
+    story.award_xp(completed.xp, "quest", f"{quest_id}:{run.run}", at)
+    story.award_badge(completed.badge_id, f"quest:{quest_id}:{run.run}")
 
 
 def submit(story: Story, command: SubmitTaskProof) -> Decision:
@@ -244,7 +254,7 @@ def end(state: Documents, command: AbandonQuest | ExpireQuest, case: Case) -> De
     run = state[RUNS].active.get(command.quest_id)
     if run is None:
         return Refuse("quest_not_started", 404)
-    about = {"user_id": command.user_id, "quest_id": command.quest_id, "run": run.run}
+    about = {"user_id": command.user_id, "quest_id": command.quest_id, "run": run.run, "party": contract_of(run.party)}
     if isinstance(command, AbandonQuest):
         return [QuestAbandoned(**about)]
     if command.run != run.run or not run.is_over(case.now):
