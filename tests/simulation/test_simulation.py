@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.faults import KINDS
 from tests.simulation.mutations import MUTATIONS
 
-SEEDS = {"0:120": (), "120:180": (pytest.mark.full,)}
+SEEDS = {"0:80": (), "80:180": (pytest.mark.full,)}
 """The same ones on every machine, as many as two cores run in half a minute, and more; CARAVAN_SEEDS=START:COUNT takes others."""
 SHARDS = 2
 
