@@ -152,7 +152,10 @@ def token(
 
 @app.command(rich_help_panel=WORK, epilog=examples("caravan status", "caravan status --json | jq '.agents[].lag'"))
 def status(data_dir: DataDir = HERE, as_json: Json = False) -> None:
-    """Show where every agent stands: position, lag, parked records and rate of each partition; and the disk in use."""
+    """Show where every agent stands: position, lag, parked records and rate; and the disk in use.
+
+    Partitions of an agent that stand alike are one line; --json has each by itself.
+    """
     from caravan import commands
 
     commands.status(data_dir, as_json=as_json)

@@ -8,7 +8,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -165,11 +166,14 @@ def seconds(text: str) -> int:
     return int(match[1]) * UNITS[match[2] or "s"]
 
 
+SUMMED = ("position", "lag", "parked", "rate")  # over the partitions that are told in one line
+
+
 def status(folder: Path, *, as_json: bool) -> None:
     """Print where every agent stands and how much disk is in use."""
     report = asyncio.run(_status(settings(folder)))
     report["disk"] = disk(Instance(folder))
-    print(json.dumps(report, default=str) if as_json else _table(report))
+    print(json.dumps(report, default=str) if as_json else table_of(report))
 
 
 async def _status(settings: Settings) -> dict[str, Any]:
@@ -181,15 +185,16 @@ async def _status(settings: Settings) -> dict[str, Any]:
     rows, took = await status(settings.postgres, settings.namespace), time.monotonic() - began
     before = {_slot(row): row["next"] for row in first}
     kafka = Kafka(settings)
-    agents = []
     try:
-        for row in rows:
-            _, end = await kafka.bounds(row["topic"], row["partition"])
-            rate = (row["next"] - before.get(_slot(row), row["next"])) / took
-            kept = {name: value for name, value in row.items() if name not in {"next", "bytes"}}
-            agents.append({**kept, "position": row["next"], "lag": max(0, end - row["next"]), "rate": round(rate, 1)})
+        ends = await kafka.ends({(row["topic"], row["partition"]) for row in rows})
     finally:
         await kafka.stop()
+    agents = []
+    for row in rows:
+        lag = max(0, ends[row["topic"], row["partition"]] - row["next"])
+        rate = (row["next"] - before.get(_slot(row), row["next"])) / took
+        kept = {name: value for name, value in row.items() if name not in {"next", "bytes"}}
+        agents.append({**kept, "position": row["next"], "lag": lag, "rate": round(rate, 1)})
     return {"agents": agents, "domains": {row["domain"]: {"bytes": row["bytes"]} for row in rows}}
 
 
@@ -217,17 +222,16 @@ def size(folder: Path) -> int:
     return total
 
 
-def _table(report: dict[str, Any]) -> str:
+def table_of(report: dict[str, Any]) -> str:
+    """What `status` prints for people: a line for the partitions of an agent that stand alike."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    columns = ("domain", "agent", "topic", "partition", "position", "lag", "parked", "rate", "owner", "stopped")
+    columns = ("domain", "agent", "topic", "partitions", *SUMMED, "owner", "stopped")
     for column in columns:
-        table.add_column(
-            column, justify="right" if column in {"partition", "position", "lag", "parked", "rate"} else "left"
-        )
-    for row in report["agents"]:
+        table.add_column(column, justify="right" if column in SUMMED else "left")
+    for row in _alike(report["agents"]):
         table.add_row(*(_cell(column, row[column]) for column in columns))
     console = Console(width=None if sys.stdout.isatty() else 160)
     with console.capture() as shown:
@@ -237,6 +241,20 @@ def _table(report: dict[str, Any]) -> str:
         if report["disk"]:
             console.print("disk: " + ", ".join(f"{name} {value >> 20} MB" for name, value in report["disk"].items()))
     return shown.get().rstrip()
+
+
+def _alike(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The partitions of an agent that one worker has and that stand for the same reason, or go on, as one row."""
+    for _, group in groupby(sorted(rows, key=_kind), _kind):
+        first, *more = same = list(group)
+        numbers = [row["partition"] for row in same]
+        run = f"{numbers[0]}-{numbers[-1]}" if more and numbers[-1] - numbers[0] == len(more) else ""
+        partitions = run or ",".join(map(str, numbers))
+        yield {**first, "partitions": partitions, **{name: sum(row[name] for row in same) for name in SUMMED}}
+
+
+def _kind(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name] or "") for name in ("domain", "agent", "topic", "owner", "stopped"))
 
 
 def _cell(column: str, value: Any) -> str:
