@@ -231,7 +231,8 @@ class Command(Message):
     equal the caller's id unless the caller is an Admin; `services`, the domains whose policies may issue it
     (a command for services alone has no route); `examples`, payloads that are accepted on an empty platform once the
     examples of the commands named in `after` were, and theirs before them; `version` and `upcasts`, an upcaster from each version
-    before to the next; `retired`, when the edge takes it no longer.
+    before to the next; `retired`, when the edge takes it no longer; `despite_sanctions`, when the edge takes it from those too who are banned or
+    restricted (`streams.view.standing`), such as an appeal.
     """
 
     roles: ClassVar[tuple[str, ...]] = ()
@@ -240,6 +241,7 @@ class Command(Message):
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     after: ClassVar[tuple[str, ...]] = ()
     retired: ClassVar[bool] = False
+    despite_sanctions: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]  # class arguments of our own
@@ -253,6 +255,7 @@ class Command(Message):
         examples: Sequence[Mapping[str, Any]] = (),
         after: Sequence[str] = (),
         retired: bool = False,
+        despite_sanctions: bool = False,
         **versions: Unpack[Versions],
     ) -> None:
         """Read the declaration; raises ContractError where it is incomplete."""
@@ -267,6 +270,7 @@ class Command(Message):
             raise ContractError(f"{cls.__name__}: its owner {owner!r} is not one of its fields.")
         cls.roles, cls.owner, cls.services = tuple(roles), owner, tuple(services)
         cls.examples, cls.after, cls.retired = tuple(examples), tuple(after), retired or topic.retired
+        cls.despite_sanctions = despite_sanctions
         topic.commands[cls.wire_name] = cls
 
     def may_be_issued_by(self, actor: Actor) -> bool:
