@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict, Unpack, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -139,6 +138,13 @@ class Versions(TypedDict, total=False):
     upcasts: Mapping[int, Upcast]
 
 
+class Uses(Versions, total=False):
+    """Class arguments of commands that have changed, or that the edge takes from fewer or from more than it usually would."""
+
+    retired: bool
+    despite_sanctions: bool
+
+
 class Message(BaseModel):
     """What commands and events share: immutable payloads with a topic, a key, a wire name and a schema version."""
 
@@ -156,9 +162,8 @@ class Message(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def _declare(
-        cls, topic: Topic, key: str | None, version: int = 1, upcasts: Mapping[int, Upcast] = MappingProxyType({})
-    ) -> None:
+    def _declare(cls, topic: Topic, key: str | None, versions: Versions) -> None:
+        version, upcasts = versions.get("version", 1), versions.get("upcasts", {})
         cls.topic = topic
         cls.key_field = key or topic.key
         cls.wire_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
@@ -254,14 +259,14 @@ class Command(Message):
         services: Sequence[str] = (),
         examples: Sequence[Mapping[str, Any]] = (),
         after: Sequence[str] = (),
-        retired: bool = False,
-        despite_sanctions: bool = False,
-        **versions: Unpack[Versions],
+        **uses: Unpack[Uses],
     ) -> None:
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Command, topic=...)`.")
-        cls._declare(topic, key, **versions)
+        cls.retired = uses.pop("retired", False) or topic.retired
+        cls.despite_sanctions = uses.pop("despite_sanctions", False)
+        cls._declare(topic, key, uses)
         if not roles and not services:
             raise ContractError(f"{cls.__name__}: nobody may issue it; declare roles or services.")
         if unknown := set(roles) - set(ROLES):
@@ -269,8 +274,7 @@ class Command(Message):
         if owner is not None and owner not in cls.model_fields:
             raise ContractError(f"{cls.__name__}: its owner {owner!r} is not one of its fields.")
         cls.roles, cls.owner, cls.services = tuple(roles), owner, tuple(services)
-        cls.examples, cls.after, cls.retired = tuple(examples), tuple(after), retired or topic.retired
-        cls.despite_sanctions = despite_sanctions
+        cls.examples, cls.after = tuple(examples), tuple(after)
         topic.commands[cls.wire_name] = cls
 
     def may_be_issued_by(self, actor: Actor) -> bool:
@@ -298,7 +302,7 @@ class Event(Message):
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Event, topic=...)`.")
-        cls._declare(topic, key, **versions)
+        cls._declare(topic, key, versions)
         topic.events[cls.wire_name] = cls
 
 
