@@ -191,8 +191,8 @@ def agents_of(domain: str) -> list[Agent]:
     Raises ContractError when two share a name (each needs its own position), when two write one table or read one command topic, or when one
     speaks for another domain.
     """
-    module = discover.stage(domain, "agent")
-    found: list[Agent] = [v for v in vars(module).values() if isinstance(v, Agent)] if module else []
+    declared = (value for module in discover.modules(domain, "agent") for value in vars(module).values())
+    found: list[Agent] = list(dict.fromkeys(value for value in declared if isinstance(value, Agent)))
     deciders = [agent for agent in found if isinstance(agent, Decider)]
     tables = [id(agent.table) for agent in found if isinstance(agent, Folds) and agent.table is not None]
     place = f"agents/{domain}/agent.py"
