@@ -1,0 +1,26 @@
+"""Governance: moderation of anything, sanctions of users, the audit log, consent, export and erasure, KYC and AML.
+
+Several kinds of aggregate share its topics: subjects, keyed as `<domain>:<id>`; users, keyed by their id; and the program, which concerns everybody.
+"""
+
+from topics.governance.cases import (
+    ModerationRequested,
+    SubmitForModeration,
+)
+from topics.governance.terms import (
+    GOVERNANCE,
+    PROGRAM,
+    Program,
+    Revision,
+    Subject,
+)
+
+__all__ = [
+    "GOVERNANCE",
+    "PROGRAM",
+    "ModerationRequested",
+    "Program",
+    "Revision",
+    "Subject",
+    "SubmitForModeration",
+]

@@ -1,0 +1,1 @@
+"""Privacy: consents, exports of what is held of a user, and erasure."""

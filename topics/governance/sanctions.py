@@ -1,0 +1,1 @@
+"""Sanctions: warnings, bans and restrictions of users, appeals of them, and who the admins are."""
