@@ -186,13 +186,14 @@ def start_of(agent: Agent, *, from_nothing: bool) -> Literal["earliest", "now", 
 
 
 def agents_of(domain: str) -> list[Agent]:
-    """The agents that `agents/<domain>/agent.py` declares, in order.
+    """The agents that `agents/<domain>/agent.py` declares, each by itself or in a list of several, in order.
 
     Raises ContractError when two share a name (each needs its own position), when two write one table or read one command topic, or when one
     speaks for another domain.
     """
     declared = (value for module in discover.modules(domain, "agent") for value in vars(module).values())
-    found: list[Agent] = list(dict.fromkeys(value for value in declared if isinstance(value, Agent)))
+    each = (one for value in declared for one in (value if isinstance(value, tuple | list) else (value,)))
+    found: list[Agent] = list(dict.fromkeys(one for one in each if isinstance(one, Agent)))
     deciders = [agent for agent in found if isinstance(agent, Decider)]
     tables = [id(agent.table) for agent in found if isinstance(agent, Folds) and agent.table is not None]
     place = f"agents/{domain}/agent.py"
