@@ -146,7 +146,8 @@ class Effecting:
             work.number = first
         waiting = await self._holds.waiting(event.record.key for event in events)
         for event in self._holds.passing(events, waiting, work):
-            if (recall := past.get(event.envelope.number)) != "done":
+            recall = past.get(event.envelope.number)
+            if recall != "done" or self.adapter.forgets:
                 self._owe(event, work, recall)
         return work
 
