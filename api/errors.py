@@ -30,6 +30,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "request_refused": (409, "The owner of the record's partition refused the request."),
     "parked": (409, "The token's command is parked; an operator has to look at it."),
     "retired": (410, "The platform takes this command no longer."),
+    "subject_erased": (410, "The person whom this is about was erased, so nothing personal is taken of them."),
     "body_too_large": (413, "The body is larger than 256 KiB."),
     "unsupported_media_type": (415, "The body must be application/json, not compressed."),
     "invalid": (422, "Fields are missing, unknown or wrong."),
