@@ -15,6 +15,7 @@ from typing import Any
 from streams.contract import Topic
 from streams.errors import ContractError
 from streams.sink import Rows
+from streams.view import Standings
 
 
 def domains() -> list[str]:
@@ -38,11 +39,18 @@ def views(domain: str) -> dict[str, Callable[..., Any]]:
         for module in modules(domain, "view")
         for name, value in sorted(vars(module).items())
         if inspect.iscoroutinefunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        if not hasattr(value, "__standing__")
     }
     for name, function in own.items():
         if not hasattr(function, "__readers__"):
             raise ContractError(f"agents/{domain}/view.py: {name} does not say who may read it; put @view(...) on it.")
     return own
+
+
+def standing(domain: str) -> Standings | None:
+    """What tells the edge from whom something is kept, None where the domain keeps nothing from anybody."""
+    found = (value for module in modules(domain, "view") for value in vars(module).values())
+    return next((value for value in found if hasattr(value, "__standing__")), None)
 
 
 def checks(domain: str) -> dict[str, Callable[..., Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from agents.governance.rules.admins import ADMIN_LIST
 from agents.governance.rules.cases import CASES
 from agents.governance.rules.concern import Change, Documents, Rule
 from agents.governance.rules.kyc import KYC
@@ -12,7 +13,7 @@ from streams.decision import Case, Decision, State, Timer
 
 __all__ = ["CONCERNS", "consults", "decide", "evolve", "reads", "timer"]
 
-CONCERNS = (CASES, SANCTIONS, PRIVACY, KYC)
+CONCERNS = (CASES, SANCTIONS, ADMIN_LIST, PRIVACY, KYC)
 
 _RULES: Mapping[type[Any], Rule] = {command: rule for concern in CONCERNS for command, rule in concern.rules.items()}
 _CHANGES: Mapping[type[Any], Change] = {
