@@ -24,4 +24,4 @@ class ErasureAnswer(BaseModel):
 
 def answer_of(topic: Topic) -> type[Event] | None:
     """The event with which a domain answers, None for one that has nothing to do."""
-    return next((event for event in topic.events.values() if issubclass(event, ErasureAnswer)), None)
+    return next((event for event in topic.events.values() if ErasureAnswer in event.__mro__), None)
