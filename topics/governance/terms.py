@@ -9,7 +9,7 @@ from streams.contract import Topic
 GOVERNANCE = Topic("governance", key="user_id")
 
 Subject = Annotated[
-    str, Field(strict=True, max_length=128, pattern=r"^[a-z][a-z0-9_]{0,49}:[A-Za-z0-9][A-Za-z0-9._:@-]*$")
+    str, Field(strict=True, max_length=180, pattern=r"^[a-z][a-z0-9_]{0,49}:[A-Za-z0-9][A-Za-z0-9._:@-]*$")
 ]
 """Something that a domain has, as `<domain>:<id>`: what is moderated, reported and decided on."""
 
