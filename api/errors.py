@@ -21,6 +21,8 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "unreadable_body": (400, "The body is not readable JSON."),
     "unauthorized": (401, "A valid bearer token is needed."),
     "forbidden": (403, "The caller may not do this."),
+    "banned": (403, "The caller is banned: until then, or for ever."),
+    "restricted": (403, "The caller may command nothing of this domain: until then, or for ever."),
     "not_found": (404, "There is nothing here for the caller."),
     "method_not_allowed": (405, "This path does not take this method."),
     "request_timeout": (408, "The request did not arrive in time."),
