@@ -7,7 +7,7 @@ from the store and holds it by claim and fence (`streams.loop`).
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from streams import discover
@@ -15,6 +15,7 @@ from streams.contract import Command, Event, Topic
 from streams.decision import Case, Decision, State, Timer
 from streams.effect import Effect
 from streams.errors import ContractError
+from streams.holding import CONTENT_HELD, HoldingBack
 from streams.sink import Fact, Project
 from streams.table import Table
 
@@ -199,7 +200,8 @@ def agents_of(domain: str) -> list[Agent]:
     """
     declared = (value for module in discover.modules(domain, "agent") for value in vars(module).values())
     each = (one for value in declared for one in (value if isinstance(value, tuple | list) else (value,)))
-    found: list[Agent] = list(dict.fromkeys(one for one in each if isinstance(one, Agent)))
+    listed = dict.fromkeys(one for one in each if isinstance(one, Agent))
+    found: list[Agent] = [one for agent in listed for one in holding(agent)]
     deciders = [agent for agent in found if isinstance(agent, Decider)]
     tables = [id(agent.table) for agent in found if isinstance(agent, Folds) and agent.table is not None]
     place = f"agents/{domain}/agent.py"
@@ -214,3 +216,17 @@ def agents_of(domain: str) -> list[Agent]:
             kind = type(agent).__name__.lower()
             raise ContractError(f"{place}: {kind} {agent.name} must be of {domain}, as its target.")
     return found
+
+
+def holding(agent: Agent) -> list[Agent]:
+    """A decider that holds content back (`streams.holding`) with what it needs for that; any other agent as it is."""
+    if not isinstance(agent, Decider) or CONTENT_HELD not in agent.topic.events:
+        return [agent]
+    rules, topic = HoldingBack(agent), agent.topic
+    verdicts = rules.verdicts()
+    (source,) = {event.topic for event in verdicts}
+    return [
+        replace(agent, **rules.changed()),
+        Policy("content-verdicts", source, topic, on=verdicts),
+        Policy("content-released", topic, topic, on=rules.followed()),
+    ]

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict, Unpack, get_args
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypedDict, Unpack, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import to_json
@@ -143,6 +143,15 @@ class Uses(Versions, total=False):
 
     retired: bool
     despite_sanctions: bool
+    held: "Hold"
+
+
+class Hold(Protocol):
+    """What holds the content of a command back until it is approved (`streams.holding`)."""
+
+    def declare(self, command: type["Command"]) -> None:
+        """Give the command's topic what that needs."""
+        ...
 
 
 class Message(BaseModel):
@@ -237,7 +246,7 @@ class Command(Message):
     (a command for services alone has no route); `examples`, payloads that are accepted on an empty platform once the
     examples of the commands named in `after` were, and theirs before them; `version` and `upcasts`, an upcaster from each version
     before to the next; `retired`, when the edge takes it no longer; `despite_sanctions`, when the edge takes it from those too who are banned or
-    restricted (`streams.view.standing`), such as an appeal.
+    restricted (`streams.view.standing`), such as an appeal; `held`, what holds its content back until it is approved (`streams.holding`).
     """
 
     roles: ClassVar[tuple[str, ...]] = ()
@@ -247,6 +256,7 @@ class Command(Message):
     after: ClassVar[tuple[str, ...]] = ()
     retired: ClassVar[bool] = False
     despite_sanctions: ClassVar[bool] = False
+    held: ClassVar[Hold | None] = None
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]  # class arguments of our own
@@ -266,6 +276,7 @@ class Command(Message):
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Command, topic=...)`.")
         cls.retired = uses.pop("retired", False) or topic.retired
         cls.despite_sanctions = uses.pop("despite_sanctions", False)
+        cls.held = uses.pop("held", None)
         cls._declare(topic, key, uses)
         if not roles and not services:
             raise ContractError(f"{cls.__name__}: nobody may issue it; declare roles or services.")
@@ -276,6 +287,8 @@ class Command(Message):
         cls.roles, cls.owner, cls.services = tuple(roles), owner, tuple(services)
         cls.examples, cls.after = tuple(examples), tuple(after)
         topic.commands[cls.wire_name] = cls
+        if cls.held is not None:
+            cls.held.declare(cls)
 
     def may_be_issued_by(self, actor: Actor) -> bool:
         """Whether the declaration lets this actor issue this very command; asked by the edge and again by the agent."""

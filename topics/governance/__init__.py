@@ -51,6 +51,7 @@ from topics.governance.cases import (
     SubmissionCounted,
     SubmitForModeration,
 )
+from topics.governance.holding import until_approved
 from topics.governance.kyc import (
     IDENTITY_DOCUMENTS,
     MOST_DOCUMENTS,
@@ -271,4 +272,5 @@ __all__ = [
     "UserWarned",
     "WarnUser",
     "WithdrawConsent",
+    "until_approved",
 ]
