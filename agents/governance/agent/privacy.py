@@ -78,7 +78,14 @@ EXPORTS = Effect(
     parallel=1,
 )
 
-ERASURES = Effect("erasures", GOVERNANCE, on={ErasureAcknowledged: destroy}, adapter=Keys, result=destroyed)
+ERASURES = Effect(
+    "erasures",
+    GOVERNANCE,
+    on={ErasureAcknowledged: destroy},
+    adapter=Keys,
+    result=destroyed,
+    attempts=1_000_000,  # for as long as it takes
+)
 
 
 def plan(asked: Mapping[Topic, type[Event] | None]) -> Callable[[Fact[ErasureRequested]], PlanErasure]:
