@@ -112,6 +112,7 @@ async def _rows(connection: Any, domain: str, subject: str) -> dict[str, list[An
     for table in discover.rows(domain):
         columns = await connection.fetch(_COLUMNS, quoted(table.name))
         if tests := [_NAMES[column["type"]].format(quoted(column["name"])) for column in columns]:
+            # both parameters have to be used, whatever the columns
             query = f"SELECT row_to_json(t) FROM {quoted(table.name)} AS t WHERE $1 <> $2 AND ({' OR '.join(tests)})"
             if rows := await connection.fetch(query, subject, sealed_for(subject)):
                 found[table.name] = [json.loads(row[0]) for row in rows]
