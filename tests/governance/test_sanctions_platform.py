@@ -92,7 +92,7 @@ async def test_a_ban_is_felt_within_five_seconds_ends_all_sessions_and_then_itse
 @pytest.mark.req("SR098")
 async def test_restrictions_and_admins_at_the_same_moment(platform: Platform) -> None:
     """A restriction is of one domain; of two bans one is done; the admins who remove each other cannot both be gone."""
-    scopes = {"user_id": "u1", "sanction_id": "r1", "reason": "so", "scopes": ["points"]}
+    scopes: dict[str, Any] = {"user_id": "u1", "sanction_id": "r1", "reason": "so", "scopes": ["points"]}
     assert (await platform.govern("restrict_user", **scopes)).status_code == 200
 
     async def felt() -> bool:
