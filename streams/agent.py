@@ -223,10 +223,12 @@ def holding(agent: Agent) -> list[Agent]:
     if not isinstance(agent, Decider) or CONTENT_HELD not in agent.topic.events:
         return [agent]
     rules, topic = HoldingBack(agent), agent.topic
+    idle = {name for name, nothing in (("consults", no_reads), ("timer", no_timer)) if getattr(agent, name) is nothing}
+    changed = {name: rule for name, rule in rules.changed().items() if name not in idle}
     verdicts = rules.verdicts()
     (source,) = {event.topic for event in verdicts}
     return [
-        replace(agent, **rules.changed()),
+        replace(agent, **changed),
         Policy("content-verdicts", source, topic, on=verdicts),
         Policy("content-released", topic, topic, on=rules.followed()),
     ]

@@ -184,6 +184,15 @@ class HeldContents(State, frozen=True):
         return replace(self, of=kept | {revision: content})
 
 
+def shown_revision(state: Mapping[str, Any]) -> int:
+    """The revision of an aggregate that is published, as moderators call it: for the `project` of a domain, whose readers report what they read by it.
+
+    What was published with nothing held back is revision 1.
+    """
+    held: HeldContents | None = state.get(WORD)
+    return max(held.published.values(), default=1) if held else 1
+
+
 # -- rules
 
 
@@ -205,13 +214,12 @@ class HoldingBack:
         return {"table": table, **{name: getattr(self, name) for name in names}}
 
     def reads(self, message: Any) -> Iterable[str]:
-        """Beside what a command is about, what is held."""
+        """Beside what a message is about, what is held."""
         if type(message) is self._topic.commands["publish_content"]:
             return (*self._rules.reads(message.given()), WORD)
         if isinstance(message, OfContent):
             return (WORD,)
-        inner: Iterable[str] = self._rules.reads(message)
-        return (*inner, WORD) if type(message) in self._held else inner
+        return (*self._rules.reads(message), WORD)
 
     def consults(self, command: Any) -> Iterable[str]:
         """What the command that is run consults."""

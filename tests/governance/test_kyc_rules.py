@@ -31,7 +31,7 @@ from topics.governance import (
 
 QUICK = settings(max_examples=100)
 USERS, OFFICERS = ("ann", "olga"), ("olga", "piet")  # olga is both
-WORDS = {
+WORDS: dict[str, dict[str, Any]] = {
     "approved": {},
     "rejected": {"reason": "Not to be read", "retry": False},
     "retry": {"reason": "Not to be read", "retry": True},

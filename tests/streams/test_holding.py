@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streams.agent import Decider
 from streams.contract import Command, Name, Topic
 from streams.errors import ContractError
-from streams.holding import LONGEST_SUBJECT, MOST_HELD, WORD, Held, HoldingBack
+from streams.holding import LONGEST_SUBJECT, MOST_HELD, WORD, Held, HoldingBack, shown_revision
 from streams.ids import uuid7
 from streams.personal import FROM_TOPIC, is_sealed, seal
 from streams.table import Table
@@ -268,3 +268,12 @@ def check_shown(platform: Stepping) -> None:
     assert {*texts} <= approved
     last = next((event for event in reversed(events) if isinstance(event, Published | Hidden)), None)
     assert note.text == (last.text if isinstance(last, Published) else None)
+
+
+def test_readers_know_which_revision_they_read(kit: Kit) -> None:
+    assert shown_revision({}) == 1
+    for text in ("One", "Two", "Three"):
+        publish(kit, text)
+    approve(kit, 2)
+
+    assert shown_revision({WORD: kit.state("n", WORD)}) == 2

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from topics.stories import StoryPublished, StoryTakenDown
 
 from streams.decision import ROOT
+from streams.holding import shown_revision
 from streams.sink import Fact, rows
 from topics.governance import UserBanned
 
@@ -18,6 +19,7 @@ class StoryRow(NamedTuple):
     title: str
     text: str
     shown: bool
+    revision: int
     changed_at: datetime
 
 
@@ -32,7 +34,11 @@ def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
     match fact.event:
         case StoryPublished() | StoryTakenDown():
             story = state[ROOT]
-            return (StoryRow(fact.key, story.author_id, story.title, story.text, story.shown, fact.at),)
+            return (
+                StoryRow(
+                    fact.key, story.author_id, story.title, story.text, story.shown, shown_revision(state), fact.at
+                ),
+            )
     return ()
 
 

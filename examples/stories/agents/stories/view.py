@@ -6,16 +6,17 @@ from pydantic import BaseModel
 
 from streams.view import Db, Page, Paging, view
 
-SHOWN = "SELECT story_id, author_id, title, text, changed_at FROM story WHERE shown AND NOT EXISTS (SELECT FROM author WHERE user_id = author_id AND hidden)"
+SHOWN = "SELECT story_id, author_id, title, text, revision, changed_at FROM story WHERE shown AND NOT EXISTS (SELECT FROM author WHERE user_id = author_id AND hidden)"
 
 
 class StoryView(BaseModel):
-    """A story as everybody reads it."""
+    """A story as everybody reads it; what is wrong with it is reported of this revision of `stories:<story_id>`."""
 
     story_id: str
     author_id: str
     title: str
     text: str
+    revision: int
     changed_at: datetime
 
 

@@ -7,7 +7,7 @@ import pytest
 from topics.stories import PublishStory
 
 from streams.testing import Kit, user
-from topics.governance import ApproveContent, BanUser, RejectContent, UnbanUser
+from topics.governance import ApproveContent, BanUser, RejectContent, ReportContent, UnbanUser
 
 ANN, MODERATOR = user("ann"), user("mo", "Admin")
 REVISION: dict[str, Any] = {"subject": "stories:s", "revision": 1}
@@ -40,6 +40,21 @@ def test_a_story_that_is_rejected_is_never_read_and_its_author_is_told_why(kit: 
 
     (refused,) = (one for one in kit.store.schemas["stories"].results.values() if one.status == "rejected")
     assert (refused.code, kit.rows("story"), told(kit, "story_published")) == ("content_rejected", [], 0)
+
+
+def test_a_story_that_was_reported_and_then_rejected_is_taken_down(kit: Kit) -> None:
+    for revision in (1, 2):
+        kit.send(PublishStory(**STORY), actor=ANN)
+        kit.send(ApproveContent(subject="stories:s", revision=revision), actor=MODERATOR)
+    (row,) = kit.rows("story")
+    report = ReportContent(subject="stories:s", revision=row[5], reporter_id="bob", category="spam")
+    kit.send(report, actor=user("bob"))
+    kit.send(
+        RejectContent(subject="stories:s", revision=row[5], case=2, reason="It is an advertisement."), actor=MODERATOR
+    )
+
+    (row,) = kit.rows("story")
+    assert (row[5], row[4]) == (2, False)
 
 
 def test_the_stories_of_the_banned_are_hidden_until_the_ban_is_over(kit: Kit) -> None:

@@ -5,6 +5,7 @@ CREATE TABLE story (
     title text NOT NULL,
     text text NOT NULL,
     shown boolean NOT NULL,
+    revision integer NOT NULL,
     changed_at timestamptz NOT NULL
 ) WITH (fillfactor = 45);
 
