@@ -66,7 +66,7 @@ def live(kit: Kit, seed: int) -> list[bool]:
     random = Random(seed)
     agrees: set[str] = set()
     counted = []
-    for n in range(150):
+    for n in range(60):
         kit.clock.advance(timedelta(seconds=random.choice([1, 3600])))
         name, purpose = random.choice(USERS), random.choice(["insight", "news"])
         consent = {"user_id": name, "purpose": purpose, "channel": "web"}
