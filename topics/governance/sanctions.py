@@ -134,7 +134,7 @@ class AppealSanction(
     after=("warn_user",),
     despite_sanctions=True,
 ):
-    """Ask that somebody else looks at a sanction, once.
+    """Ask that somebody else looks at a sanction, once; the banned and the restricted may, too.
 
     Refused: `sanction_not_found`, `sanction_over`, `already_appealed`; and `not_yours` (403), even for an Admin.
     """
