@@ -31,6 +31,7 @@ from streams.settings import Settings
 from streams.store import Slot
 from tests.acceptance.children import Child
 from tests.faults.load import orders
+from topics.governance import RecordConsent, RequestDataExport, RequestErasure
 from topics.identity import RegisterUser, UpdateProfile
 from topics.points import (
     ActivatePointsRule,
@@ -201,6 +202,7 @@ def everything() -> list[list[tuple[Command, Actor]]]:
             *of_promotions(),
             *of_quests(),
             *of_referrals(),
+            *of_privacy(),
             *(registered(f"i{n}", f"login-{n % 2}") for n in range(3)),
         ],
         [
@@ -292,6 +294,15 @@ def of_referrals() -> list[tuple[Command, Actor]]:
         scheme = {"scheme_id": name, "name": name, "hold_days": days, **terms, **money}
         made += [(CreateReferralScheme.model_validate(scheme), ADMIN), (ActivateReferralScheme(scheme_id=name), ADMIN)]
     return made
+
+
+def of_privacy() -> list[tuple[Command, Actor]]:
+    """Somebody agrees to something and asks what is known of them; somebody else goes."""
+    return [
+        (RecordConsent(user_id="v0", purpose="news", text_version="1", channel="web"), by("v0")),
+        (RequestDataExport(user_id="v0"), by("v0")),
+        (RequestErasure(user_id="gone"), by("gone")),
+    ]
 
 
 async def work(platform: Platform, folder: Path) -> None:
