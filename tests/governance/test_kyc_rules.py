@@ -29,7 +29,7 @@ from topics.governance import (
     SubmitKycDocument,
 )
 
-QUICK = settings(max_examples=100)
+QUICK = settings(max_examples=40)
 USERS, OFFICERS = ("ann", "olga"), ("olga", "piet")  # olga is both
 WORDS: dict[str, dict[str, Any]] = {
     "approved": {},
@@ -273,3 +273,15 @@ def test_an_attempt_takes_so_many_documents() -> None:
     ]
 
     assert [one.code for one in told] == [None] * MOST_DOCUMENTS + ["too_many_documents"]
+
+
+def test_who_begins_anew_before_the_timer_has_fired_is_told_that_it_has_expired() -> None:
+    platform = Stepping(DECIDER)
+    for command in [*handed_in("ann", "a"), decision("ann", 1, "approved")]:
+        assert platform.send(command, by=Actor("user", "piet", "Admin")).code is None
+    platform.advance(timedelta(days=2))
+
+    told = platform.send(StartKyc(user_id="ann"))
+    assert [event.wire_name for event in told.events] == ["kyc_expired", "kyc_started"]
+    platform.settle()
+    assert platform.timers == {}

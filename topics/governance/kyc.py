@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from streams.contract import Command, Days, Event, Id, Moment, Name, Reason
+from streams.contract import Command, Days, Event, Id, Moment, Name, Reason, Text
 from topics.governance.terms import GOVERNANCE
 
 MOST_DOCUMENTS = 10  # of one attempt
@@ -151,7 +151,7 @@ class KycPutOnHold(Event, topic=GOVERNANCE):
     user_id: Name
     attempt: Attempt
     reason: Reason
-    decided_by: Name
+    decided_by: Text
     decided_at: Moment
 
 
@@ -160,7 +160,7 @@ class KycApproved(Event, topic=GOVERNANCE):
 
     user_id: Name
     attempt: Attempt
-    decided_by: Name
+    decided_by: Text
     decided_at: Moment
     expires_at: Moment
 
@@ -172,7 +172,7 @@ class KycRejected(Event, topic=GOVERNANCE):
     attempt: Attempt
     retry: bool
     reason: Reason
-    decided_by: Name
+    decided_by: Text
     decided_at: Moment
 
 
@@ -211,6 +211,6 @@ class AmlAlertCleared(Event, topic=GOVERNANCE):
     user_id: Name
     alert_id: Id
     reason: Reason
-    cleared_by: Name
+    cleared_by: Text
     open: Annotated[int, Field(strict=True, ge=0)]
     cleared_at: Moment

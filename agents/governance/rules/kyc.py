@@ -81,11 +81,13 @@ Changes = Mapping[str, State]
 
 
 def start(state: Documents, command: StartKyc, case: Case) -> Decision:
-    """Nothing is under way."""
-    kyc: Kyc = state[OF_KYC]
+    """Nothing is under way; what has expired a moment ago is told so first."""
+    kyc = _as_of(state, case.now)
     match kyc.status:
         case "" | "expired":
-            return [KycStarted(user_id=command.user_id, attempt=kyc.attempt + 1, started_at=case.now)]
+            started = KycStarted(user_id=command.user_id, attempt=kyc.attempt + 1, started_at=case.now)
+            over = [_expired(command.user_id, kyc, case.now)] if state[OF_KYC].status == "approved" else []
+            return [*over, started]
         case "approved":
             return Refuse("already_approved")
         case "rejected" if not kyc.retry:
@@ -95,7 +97,7 @@ def start(state: Documents, command: StartKyc, case: Case) -> Decision:
 
 def submit(state: Documents, command: SubmitKycDocument, case: Case) -> Decision:
     """A document belongs to the attempt that is under way, or to the next one that a rejection allows."""
-    kyc: Kyc = state[OF_KYC]
+    kyc = _as_of(state, case.now)
     match kyc.status:
         case "" | "expired":
             return Refuse("kyc_not_started")
@@ -143,15 +145,9 @@ def decide(state: Documents, command: DecideKyc, case: Case) -> Decision:
 
 def expire(state: Documents, command: ExpireKyc, case: Case) -> Decision:
     """The time has come."""
-    kyc: Kyc = state[OF_KYC]
-    if (
-        kyc.status != "approved"
-        or command.attempt != kyc.attempt
-        or kyc.expires_at is None
-        or case.now < kyc.expires_at
-    ):
-        return Refuse("not_due")
-    return [KycExpired(user_id=command.user_id, attempt=kyc.attempt, expired_at=case.now)]
+    kyc = _as_of(state, case.now)
+    due = state[OF_KYC].status == "approved" and kyc.status == "expired" and command.attempt == kyc.attempt
+    return [_expired(command.user_id, kyc, case.now)] if due else Refuse("not_due")
 
 
 def screen(state: Documents, command: ScreenAml, case: Case) -> Decision:
@@ -226,6 +222,17 @@ def timer(key: str, _sub_key: str, document: Kyc) -> Timer | None:
     if document.status != "approved" or document.expires_at is None:
         return None
     return Timer(document.expires_at, ExpireKyc(user_id=key, attempt=document.attempt))
+
+
+def _as_of(state: Documents, now: datetime) -> Kyc:
+    """How far the user has come; an approval whose time is over has expired, whether or not that was told."""
+    kyc: Kyc = state[OF_KYC]
+    over = kyc.status == "approved" and kyc.expires_at is not None and now >= kyc.expires_at
+    return replace(kyc, status="expired") if over else kyc
+
+
+def _expired(user_id: str, kyc: Kyc, now: datetime) -> KycExpired:
+    return KycExpired(user_id=user_id, attempt=kyc.attempt, expired_at=now)
 
 
 def _begun(attempt: int, at: datetime) -> Kyc:
