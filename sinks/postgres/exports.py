@@ -18,10 +18,9 @@ import asyncpg
 from sinks.postgres.migrations import EDGE
 from sinks.postgres.names import quoted, schema_of
 from streams import discover
-from streams.contract import Topic
 from streams.decision import Intent
 from streams.effect import Adapter, Refused
-from streams.envelope import decode_event
+from streams.envelope import EventEnvelope, decode_event
 from streams.personal import opened, seal, sealed_for
 from streams.pulse import breathe
 from streams.reading import Reader
@@ -81,19 +80,31 @@ class Exports(Adapter):
     async def _held(self, subject: str) -> dict[str, Any]:
         """What is held of the subject, by domain; what is sealed stays so."""
         found: dict[str, Any] = {}
-        async with Reader(self._settings) as reader:
+        events = await self._events(subject)
+        async with self._connected(EDGE) as connection:
             for domain in discover.domains():
-                held: dict[str, Any] = {"events": await _events(reader, discover.topic(domain), subject)}
-                async with self._connected(EDGE) as connection:
-                    schema = quoted(schema_of(self._settings.namespace, domain))
-                    await connection.execute(f"SET search_path TO {schema}")
-                    held |= {
-                        "documents": await _documents(connection, subject),
-                        "rows": await _rows(connection, domain, subject),
-                    }
+                schema = quoted(schema_of(self._settings.namespace, domain))
+                await connection.execute(f"SET search_path TO {schema}")
+                documents = await _documents(connection, subject)
+                rows = await _rows(connection, domain, subject)
+                held = {"events": events[domain], "documents": documents, "rows": rows}
                 if kept := {part: told for part, told in held.items() if told}:
                     found[domain] = kept
         return found
+
+    async def _events(self, subject: str) -> dict[str, list[Any]]:
+        """Events by domain, in the order of time; every topic is read."""
+        key, prefix = subject.encode(), sealed_for(subject).encode()
+        found: dict[str, list[Any]] = {domain: [] for domain in discover.domains()}
+        async with Reader(self._settings) as reader:
+            places = await reader.places([discover.topic(domain).events_topic for domain in found])
+            for place, (start, end) in (await reader.bounds(places)).items():
+                async for records in reader.batches(place, start, end):
+                    mine = [decode_event(r.value) for r in records if r.value and (r.key == key or prefix in r.value)]
+                    for envelope in mine:
+                        found[envelope.domain].append(_event(envelope))
+                    await breathe()
+        return {domain: sorted(events, key=lambda event: str(event["occurred_at"])) for domain, events in found.items()}
 
     @asynccontextmanager
     async def _connected(self, owner: str) -> AsyncIterator[Any]:
@@ -135,18 +146,6 @@ def _sealed(value: Any, prefix: str) -> Iterable[str]:
         yield from _sealed(part, prefix)
 
 
-async def _events(reader: Reader, topic: Topic, subject: str) -> list[Any]:
-    """Events in the order of time; the whole topic is read."""
-    key, prefix = subject.encode(), sealed_for(subject).encode()
-    found = []
-    for place, (start, end) in (await reader.bounds(await reader.places([topic.events_topic]))).items():
-        async for records in reader.batches(place, start, end):
-            found += [_event(r.value) for r in records if r.value and (r.key == key or prefix in r.value)]
-            await breathe()
-    return sorted(found, key=lambda event: str(event["occurred_at"]))
-
-
-def _event(value: bytes) -> dict[str, Any]:
-    told = decode_event(value)
-    at = told.occurred_at.isoformat()
-    return {"type": told.type, "occurred_at": at, "key": told.aggregate_id, "payload": json.loads(bytes(told.payload))}
+def _event(envelope: EventEnvelope) -> dict[str, Any]:
+    at, payload = envelope.occurred_at.isoformat(), json.loads(bytes(envelope.payload))
+    return {"type": envelope.type, "occurred_at": at, "key": envelope.aggregate_id, "payload": payload}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -25,12 +26,13 @@ from streams.log import Entry
 from streams.partitioner import partition_of
 from streams.personal import is_sealed, seal, unseal
 from streams.settings import Settings
+from tests.caravan.running import Running
 from topics.governance import ConsentRecorded
 from topics.identity import ProfileUpdated, UserRegistered
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = {name: os.urandom(32) for name in ("ann", "bob")}
-pytestmark = pytest.mark.req("SR140")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.req("SR140")]
 
 
 def sealed(text: str, subject: str) -> str:
@@ -77,9 +79,15 @@ class Held:
         return found
 
 
-@pytest_asyncio.fixture
-async def held(settings: Settings) -> AsyncIterator[Held]:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def held(infra: Running) -> AsyncIterator[Held]:
     """Migrated, with all topics, and the keys of both."""
+    settings = Settings(
+        kafka=infra.kafka,
+        postgres=infra.postgres,
+        namespace=f"t{secrets.token_hex(3)}_",
+        signing_keys=(("k1", bytes(range(32))),),
+    )
     await migrate(settings.postgres, settings.namespace)
     kafka = Kafka(settings)
     await kafka.declare([discover.topic(domain) for domain in discover.domains()])
@@ -140,23 +148,23 @@ async def test_it_has_rows_documents_and_events_of_every_domain_and_nothing_of_o
 
 
 async def test_a_file_takes_the_place_of_the_one_before_and_goes_when_it_is_told_to(held: Held) -> None:
-    await held.make(export_id="x1")
-    first = await held.file()
-    await held.make(export_id="x2")
-    assert await held.file() != first
+    """Of cy nothing is held; that is told, too."""
+    assert await held.make("cy", "x1") > 0
+    first = await held.file("cy")
+    await held.make("cy", "x2")
+    assert await held.file("cy") != first
 
     for export_id, there in (("x1", True), ("x2", False)):
-        await held.exports.perform(Intent("drop", {"subject": "ann", "export_id": export_id}), "k")
-        assert bool(await held.file()) is there
-    await held.make(export_id="x3")
-    await held.exports.perform(Intent("drop", {"subject": "ann", "export_id": None}), "k")
-    assert await held.file() is None
+        await held.exports.perform(Intent("drop", {"subject": "cy", "export_id": export_id}), "k")
+        assert bool(await held.file("cy")) is there
+    await held.make("cy", "x3")
+    await held.exports.perform(Intent("drop", {"subject": "cy", "export_id": None}), "k")
+    assert await held.file("cy") is None
 
 
 async def test_of_who_was_erased_no_file_is_made(held: Held) -> None:
-    await Keys(held.settings).perform(Intent("destroy_key", {"subject": "ann"}), "once")
+    await Keys(held.settings).perform(Intent("destroy_key", {"subject": "dan"}), "once")
 
     with pytest.raises(Refused):
-        await held.make()
-    assert await held.file() is None
-    assert await held.make("cy") > 0  # of whom nothing is held
+        await held.make("dan")
+    assert await held.file("dan") is None

@@ -27,7 +27,7 @@ from topics.governance import (
     UserErased,
 )
 
-MAKING_S = 1800.0  # that making a file may take: it reads all events there are
+MAKING_S = 600.0  # that making a file may take: it reads all events there are
 
 
 def make(fact: Fact[DataExportRequested]) -> Intent:
