@@ -51,7 +51,8 @@ def command(nth: int, number: int, events: int, seconds: int) -> list[Line]:
 
 def history(sizes: list[int]) -> tuple[list[LogRow], Head]:
     """The rows that the log writes of commands which leave so many events each, and its head."""
-    rows, state, number = list[LogRow](), {ROOT: Head()}, 1
+    rows, number = list[LogRow](), 1
+    state: dict[str, Any] = {ROOT: Head()}
     for nth, events in enumerate(sizes):
         for line in command(nth, number, events, nth):
             state |= extended(state, line)
@@ -197,7 +198,8 @@ def test_entries_that_are_missing_at_the_end_are_found(lost: str) -> None:
 
 def test_numbers_that_the_log_never_knew_are_told_and_are_no_forgery() -> None:
     """As another version of the platform leaves them, whose last events did not say so."""
-    state, rows = {ROOT: Head()}, list[LogRow]()
+    state: dict[str, Any] = {ROOT: Head()}
+    rows = list[LogRow]()
     for nth, number in enumerate((5, 6, 9)):
         (line,) = command(nth, number, 1, nth)
         state |= extended(state, line)
