@@ -93,6 +93,9 @@ class Views:
                 found: T = await Reader(self._connection, self._domain).view(view, given)
                 return found
         except DRIVER as error:
+            if self._connection is not None:
+                self._connection.terminate()  # whatever state it is in
+                self._connection = None
             raise Passing(f"{self._domain} cannot be read: {error}.") from error
 
     async def close(self) -> None:

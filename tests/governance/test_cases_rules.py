@@ -69,25 +69,43 @@ checks = entries(
     flags=st.sampled_from(((), (), ("list:spam",))),
     fingerprint=st.sampled_from((None, *MARKS)),
 )
-histories = st.lists(
-    st.one_of(
-        submissions,
-        submissions,
-        checks,
-        checks,
-        entries("claim", moderators, case=cases, take_over=st.booleans()),
-        entries("approve", moderators, case=cases),
-        entries("reject", moderators, case=cases, reason=reasons),
-        entries("reject", moderators, case=cases, reason=reasons),
-        entries("escalate", moderators, case=cases, reason=reasons),
-        entries("report", st.just(""), reporter_id=reporters, category=st.just("spam")),
-        entries("dismiss", moderators, reporter_id=reporters),
-        entries("appeal", st.sampled_from(("ann", "root")), case=cases, text=st.just("It is none.")),
-        entries("judge", moderators, case=cases, reason=reasons, outcome=st.sampled_from(("upheld", "overturned"))),
-        st.tuples(st.just("wait"), st.just(""), st.just({"minutes": 40})),
-    ),
-    min_size=40,
-    max_size=80,
+singles = st.one_of(
+    submissions,
+    checks,
+    entries("claim", moderators, case=cases, take_over=st.booleans()),
+    entries("approve", moderators, case=cases),
+    entries("reject", moderators, case=cases, reason=reasons),
+    entries("escalate", moderators, case=cases, reason=reasons),
+    entries("report", st.just(""), reporter_id=reporters, category=st.just("spam")),
+    entries("dismiss", moderators, reporter_id=reporters),
+    entries("appeal", st.sampled_from(("ann", "root")), case=cases, text=st.just("It is none.")),
+    entries("judge", moderators, case=cases, reason=reasons, outcome=st.sampled_from(("upheld", "overturned"))),
+    st.tuples(st.just("wait"), st.just(""), st.just({"minutes": 40})),
+)
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> list[Entry]:
+    """What seldom comes together by chance: an appeal against whoever rejected, and all checks of what was just submitted."""
+    _, by, submitted = draw(submissions)
+    at = {name: submitted[name] for name in ("subject", "revision")}
+    begun: list[Entry] = [("submit", by, submitted)]
+    if draw(st.booleans()):
+        found = [draw(st.sampled_from(((), (), (), ("list:spam",)))) for _ in range(2)]
+        mark, reported = draw(st.sampled_from((None, *MARKS))), draw(st.booleans())
+        read = ("check", by, {**at, "check": "text", "flags": found[0], "fingerprint": mark})
+        classified = ("check", by, {**at, "check": "classifier", "flags": found[1]})
+        between = [("report", "", {**at, "reporter_id": "bob", "category": "spam"})] if reported else []
+        return [*begun, read, *between, classified]
+    rejected = ("reject", draw(moderators), {**at, "reason": "It is an advertisement."})
+    appealed = ("appeal", draw(st.sampled_from(("ann", "ann", "root"))), {**at, "text": "It is none."})
+    outcome = draw(st.sampled_from(("upheld", "overturned")))
+    judged = [("judge", draw(moderators), {**at, "outcome": outcome, "reason": "I looked."}) for _ in range(2)]
+    return [*begun, rejected, appealed, *judged]
+
+
+histories = st.lists(st.one_of(singles.map(lambda one: [one]), scenes()), min_size=12, max_size=30).map(
+    lambda parts: [entry for part in parts for entry in part]
 )
 COMMANDS: dict[str, type[Command]] = {
     "submit": SubmitForModeration,
