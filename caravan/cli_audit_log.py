@@ -48,9 +48,10 @@ def verify(
 )
 def search(
     actor: Annotated[str | None, typer.Option(help="Who: the id of a user or service.")] = None,
-    action: Annotated[str | None, typer.Option(help="What: the type of the command, as in ban_user.")] = None,
+    action: Annotated[
+        str | None, typer.Option(help="What: the type of the command, as in ban_user or governance.ban_user.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Of what: the id of the aggregate.")] = None,
-    domain: Annotated[str | None, typer.Option(help="Of which domain.")] = None,
     outcome: Annotated[str | None, typer.Option(help="accepted, rejected or pending.")] = None,
     since: Annotated[str | None, typer.Option(help="From when on: 10m ago, or 2026-01-31T13:30 (UTC).")] = None,
     until: Annotated[str | None, typer.Option(help="Up to when, likewise.")] = None,
@@ -61,5 +62,5 @@ def search(
     """Show what became of commands, newest first: by whom, of what kind, on what, when."""
     from caravan.audit_log import terminal
 
-    wanted = terminal.Wanted(actor, action, target, domain, outcome, since, until)
+    wanted = terminal.Wanted(actor, action, target, outcome, since, until)
     terminal.search(data_dir, wanted, limit=limit, as_json=as_json)

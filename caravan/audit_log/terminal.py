@@ -82,23 +82,24 @@ def _json(found: Look) -> str:
 
 
 class Wanted(NamedTuple):
-    """Which entries are looked for; None where it does not matter."""
+    """Which entries are looked for; None where it does not matter. An action may be named with its domain."""
 
     actor: str | None = None
     action: str | None = None
     target: str | None = None
-    domain: str | None = None
     outcome: str | None = None
     since: str | None = None
     until: str | None = None
 
     def asked(self) -> dict[str, Any]:
         """As the view is asked; raises BadInput."""
-        if self.domain is not None:
-            known([self.domain])
+        domain, dot, action = (self.action or "").rpartition(".")
+        if dot:
+            known([domain])
         if self.outcome not in (None, "accepted", "rejected", "pending"):
             raise BadInput(f"there is no outcome '{self.outcome}'; it is accepted, rejected or pending")
-        return {**self._asdict(), "since": _time(self.since), "until": _time(self.until)}
+        what = {"action": action or None, "domain": domain or None}
+        return {**self._asdict(), **what, "since": _time(self.since), "until": _time(self.until)}
 
 
 def search(folder: Path, wanted: Wanted, *, limit: int, as_json: bool) -> None:
