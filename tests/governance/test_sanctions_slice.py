@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from streams import discover
 from streams.contract import Command
 from streams.envelope import Actor
+from streams.personal import Sealed, seal
 from streams.testing import ADMIN, Kit, Told, user
 from streams.view import Standing
 from topics.governance import (
@@ -59,8 +60,9 @@ def restrict(kit: Kit, name: str = "r1", *scopes: str, by: Actor = ROOT, **terms
 
 
 def appeal(kit: Kit, name: str = "b1", who: str = "ann") -> Told:
-    """Ann appeals, or somebody does for her."""
-    return kit.send(AppealSanction(user_id="ann", sanction_id=name, text="No."), actor=user(who))
+    """Ann appeals, or somebody does for her, in words that the edge has sealed."""
+    given = AppealSanction(user_id="ann", sanction_id=name, text="No.")
+    return kit.send(given.model_copy(update={"text": Sealed(seal("No.", "ann", bytes(32)))}), actor=user(who))
 
 
 def decide(kit: Kit, name: str = "b1", outcome: Any = "overturned", by: Actor = DEPUTY) -> Told:
@@ -204,6 +206,7 @@ def test_an_appeal_is_filed_by_the_user_and_decided_by_somebody_else_than_who_ju
     decided, over = decide(kit).events
     assert isinstance(decided, SanctionAppealDecided)
     assert isinstance(over, UserUnbanned)
+    assert sanction(kit, "b1")["text"].startswith("enc1.")
     assert (over.cause, sanction(kit, "b1")["status"], sanction(kit, "b1")["appeal"]) == (
         "appeal",
         "overturned",

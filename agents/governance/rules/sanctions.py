@@ -235,7 +235,7 @@ def evolve_appeal(state: Documents, event: SanctionAppealFiled | SanctionAppealD
     """An appeal waits or is decided; a warning that is overturned is over by that."""
     sanction: Sanction = state[name_of(event)]
     if isinstance(event, SanctionAppealFiled):
-        return {name_of(event): replace(sanction, appeal="filed", text=event.text, filed_at=event.filed_at)}
+        return {name_of(event): replace(sanction, appeal="filed", text=str(event.text), filed_at=event.filed_at)}
     if sanction.kind == "warning" and event.outcome == "overturned":
         sanction = replace(sanction, status="overturned", ended_at=event.decided_at)
     decided = {"decided_at": event.decided_at, "decided_by": event.by, "decision": event.reason}
