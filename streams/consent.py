@@ -53,8 +53,10 @@ def consents(source: Topic, *, given: type[Event], withdrawn: type[Event], targe
     """The projection that keeps `AgreedRow` in the schema of `target`; the two events tell a `Consent`."""
 
     def project(fact: Fact[Any], _state: Mapping[str, State]) -> Iterable[AgreedRow]:
-        event: Any = fact.event
-        return [_row(event, isinstance(event, withdrawn))] if isinstance(event, given | withdrawn) else ()
+        if not isinstance(fact.event, given | withdrawn):
+            return ()
+        told: Any = fact.event
+        return [_row(told, isinstance(told, withdrawn))]
 
     return Projection("consents", source, target, project)
 

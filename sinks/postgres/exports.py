@@ -1,8 +1,8 @@
 """A file with all that the platform holds of a user, from every domain there is: sealed with the user's own key, and kept in a domain's schema.
 
 What is held is found by discovery. Of each table that a domain's rows go to: the rows that name the user in a column, or have something sealed for them.
-Of the rules' documents: those of the user's own key, and what is sealed for them in others. Of the events: those of the user's key, and those in which
-something is sealed for them. What is sealed for somebody else is left out. The domain that keeps the file has a table for it::
+Of the rules' documents: those of the user's own key, and what is sealed for them in others. Of the events, and of the commands that are kept still: those
+of the user's key, and those in which something is sealed for them. What is sealed for somebody else is left out. The domain that keeps the file has a table for it::
 
     CREATE TABLE export_file (user_id text NOT NULL PRIMARY KEY, export_id text NOT NULL, file text NOT NULL);
 """
@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from sinks.postgres.migrations import EDGE
 from sinks.postgres.names import quoted, schema_of
 from streams import discover
 from streams.decision import Intent
 from streams.effect import Adapter, Refused
-from streams.envelope import EventEnvelope, decode_event
 from streams.personal import opened, seal, sealed_for
 from streams.pulse import breathe
 from streams.reading import Reader
@@ -39,6 +39,16 @@ _NAMES = {"text": "({0} = $1 OR strpos({0}, $2) > 0)", "_text": "$1 = ANY({0})",
 _DOCUMENTS = """
 SELECT key, data, own FROM (SELECT key, data, split_part(key, '/', CASE WHEN starts_with(key, '/') THEN 3 ELSE 1 END) = $1 AS own FROM state) AS s
 WHERE own OR strpos(data::text, $2) > 0 ORDER BY key"""  # a projection's documents have its name before the key
+
+
+class _Message(msgspec.Struct):
+    """What is told of a command or event."""
+
+    type: str
+    aggregate_id: str
+    payload: msgspec.Raw
+    occurred_at: str | None = None
+    issued_at: str | None = None
 
 
 class Exports(Adapter):
@@ -79,32 +89,33 @@ class Exports(Adapter):
 
     async def _held(self, subject: str) -> dict[str, Any]:
         """What is held of the subject, by domain; what is sealed stays so."""
-        found: dict[str, Any] = {}
-        events = await self._events(subject)
+        found = await self._told(subject)
         async with self._connected(EDGE) as connection:
-            for domain in discover.domains():
+            for domain, held in found.items():
                 schema = quoted(schema_of(self._settings.namespace, domain))
                 await connection.execute(f"SET search_path TO {schema}")
-                documents = await _documents(connection, subject)
-                rows = await _rows(connection, domain, subject)
-                held = {"events": events[domain], "documents": documents, "rows": rows}
-                if kept := {part: told for part, told in held.items() if told}:
-                    found[domain] = kept
-        return found
+                held["documents"] = await _documents(connection, subject)
+                held["rows"] = await _rows(connection, domain, subject)
+        there = {domain: {part: told for part, told in held.items() if told} for domain, held in found.items()}
+        return {domain: held for domain, held in there.items() if held}
 
-    async def _events(self, subject: str) -> dict[str, list[Any]]:
-        """Events by domain, in the order of time; every topic is read."""
+    async def _told(self, subject: str) -> dict[str, dict[str, Any]]:
+        """Events and commands by domain, in the order of time; every topic is read."""
         key, prefix = subject.encode(), sealed_for(subject).encode()
-        found: dict[str, list[Any]] = {domain: [] for domain in discover.domains()}
+        found: dict[str, dict[str, Any]] = {domain: {"events": [], "commands": []} for domain in discover.domains()}
+        topics = [discover.topic(domain) for domain in found]
+        lists = {topic.events_topic: found[topic.domain]["events"] for topic in topics}
+        lists |= {topic.commands_topic: found[topic.domain]["commands"] for topic in topics}
         async with Reader(self._settings) as reader:
-            places = await reader.places([discover.topic(domain).events_topic for domain in found])
+            places = await reader.places(lists)
             for place, (start, end) in (await reader.bounds(places)).items():
                 async for records in reader.batches(place, start, end):
-                    mine = [decode_event(r.value) for r in records if r.value and (r.key == key or prefix in r.value)]
-                    for envelope in mine:
-                        found[envelope.domain].append(_event(envelope))
+                    mine = [r.value for r in records if r.value and (r.key == key or prefix in r.value)]
+                    lists[place.topic] += filter(None, map(_message, mine))
                     await breathe()
-        return {domain: sorted(events, key=lambda event: str(event["occurred_at"])) for domain, events in found.items()}
+        for messages in lists.values():
+            messages.sort(key=lambda message: str(message["at"]))
+        return found
 
     @asynccontextmanager
     async def _connected(self, owner: str) -> AsyncIterator[Any]:
@@ -146,6 +157,10 @@ def _sealed(value: Any, prefix: str) -> Iterable[str]:
         yield from _sealed(part, prefix)
 
 
-def _event(envelope: EventEnvelope) -> dict[str, Any]:
-    at, payload = envelope.occurred_at.isoformat(), json.loads(bytes(envelope.payload))
-    return {"type": envelope.type, "occurred_at": at, "key": envelope.aggregate_id, "payload": payload}
+def _message(value: bytes) -> dict[str, Any] | None:
+    """A command or event; None for what is none, which anybody can put onto a topic."""
+    try:
+        told = msgspec.json.decode(value, type=_Message)
+        return {"type": told.type, "at": told.occurred_at or told.issued_at, "key": told.aggregate_id, "payload": json.loads(bytes(told.payload))}  # fmt: skip
+    except ValueError:  # msgspec's errors are such
+        return None

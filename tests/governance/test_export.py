@@ -104,7 +104,6 @@ STATE = "INSERT INTO state (key, version, replaces, rules, at, data) VALUES ($1,
 
 
 async def test_it_has_rows_documents_and_events_of_every_domain_and_nothing_of_others(held: Held) -> None:
-    about = {"registered_at": NOW}
     profile = "INSERT INTO profile (user_id, bio, registered_at, updated_at) VALUES ($1, $2, $3, $3)"
     for name in ("ann", "bob"):
         await held.put("identity", profile, name, sealed(f"bio of {name}", name), NOW)
@@ -112,7 +111,9 @@ async def test_it_has_rows_documents_and_events_of_every_domain_and_nothing_of_o
             "identity", STATE, name, json.dumps({"status": "registered", "bio": sealed(f"kept of {name}", name)})
         )
         await held.tell(
-            UserRegistered.model_construct(user_id=name, display_name=sealed(f"name of {name}", name), **about)
+            UserRegistered.model_construct(
+                user_id=name, display_name=sealed(f"name of {name}", name), registered_at=NOW
+            )
         )
     await held.put("points", STATE, "/by_day/ann/day/1", json.dumps({"count": 7}))
     await held.put("points", STATE, "annabel", json.dumps({"count": 8}))

@@ -216,7 +216,7 @@ def test_every_domain_has_done_its_part_before_the_key_goes_and_the_user_is_eras
 
     for user in USERS:
         done: Counter[tuple[str, str]] = Counter()
-        ready, erased = set(), set()
+        ready, erased = set[str](), set[str]()
         for event in events(life, user, ErasureStepCompleted, ErasureAcknowledged, UserErased):
             match event:
                 case ErasureStepCompleted():

@@ -26,7 +26,7 @@ def run(history: list[Command | int]) -> Stepping:
         if isinstance(entry, int):
             platform.step(entry)
             continue
-        before = platform.state("identity", entry.user_id).status
+        before = platform.state("identity", entry.key).status
         outcome = platform.send(entry)
         if isinstance(entry, ForgetUser):
             (answer,) = (event for event in outcome.events if isinstance(event, ErasureAnswered))
