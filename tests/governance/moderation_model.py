@@ -104,10 +104,16 @@ class Model:
         return None
 
     def _approve(self, place: tuple[str, int], by: str, at: datetime, command: Any) -> str | None:
-        return self._may_decide(place, by, command.case) or self._end(place, by, "approved")
+        refusal = self._may_decide(place, by, command.case)
+        if refusal is None:
+            self._end(place, by, "approved")
+        return refusal
 
     def _reject(self, place: tuple[str, int], by: str, at: datetime, command: Any) -> str | None:
-        return self._may_decide(place, by, command.case) or self._end(place, by, "rejected")
+        refusal = self._may_decide(place, by, command.case)
+        if refusal is None:
+            self._end(place, by, "rejected")
+        return refusal
 
     def _end(self, place: tuple[str, int], by: str, status: str) -> None:
         look = self.looks[place][-1]

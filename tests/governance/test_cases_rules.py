@@ -35,7 +35,7 @@ from topics.governance import (
 )
 
 AGENTS = (GOVERNANCE_DECIDER, SUBMISSIONS)
-QUICK = settings(max_examples=40)
+QUICK = settings(max_examples=25)
 MINE = "identity:root"  # what a domain keeps of root, under root's id
 MARKS = tuple(f"{n:032x}" for n in range(2))
 

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agents.governance.agent.cases import TextCheck, classified, submitted, text_checked
+from agents.governance.agent import GOVERNANCE_DECIDER
+from agents.governance.agent.cases import (
+    CLASSIFICATION,
+    SUBMISSIONS,
+    TEXT_CHECK,
+    TextCheck,
+    classified,
+    submitted,
+    text_checked,
+)
 from agents.governance.rules.case import Moderation
 from agents.governance.rules.checking import Kind, Kinds, Lists, set_kind
 from agents.governance.view.cases import ModerationList
@@ -68,7 +77,8 @@ async def _lists() -> list[ModerationList]:
 
 @pytest.fixture
 def kit() -> Iterator[Kit]:
-    with Kit.of("governance", outside={"text_check": InMemory()}) as kit:
+    agents = GOVERNANCE_DECIDER, SUBMISSIONS, TEXT_CHECK, CLASSIFICATION
+    with Kit(*agents, outside={"text_check": InMemory()}) as kit:
         yield kit
 
 
