@@ -106,7 +106,7 @@ class Snapshot:
         async for rows in self._rows(query, *where.values()):
             yield rows
 
-    async def view(self, domain: str, function: Callable[..., Awaitable[Any]], **given: Any) -> Any:
+    async def view(self, domain: str, function: Callable[..., Awaitable[Any]], /, **given: Any) -> Any:
         """What a view of the domain finds."""
         with away():
             await self._connection.execute(f"SET LOCAL search_path = {quoted(schema_of(self._namespace, domain))}")
