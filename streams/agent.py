@@ -180,6 +180,11 @@ Folds = Decider | Projection
 """The agents whose documents and rows follow from events alone."""
 
 
+def takes_lines(agent: Agent) -> bool:
+    """Whether its functions are given lines of whole partitions, not events and facts."""
+    return isinstance(agent, Projection) and agent.per == "partition"
+
+
 def start_of(agent: Agent, *, from_nothing: bool) -> Literal["earliest", "now", "kept"]:
     """Where an agent begins that has no position. `from_nothing`: it was lost with Postgres, so what came since it had begun is read again.
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from streams.agent import Agent, Decider, Folds, Projection
+from streams.agent import Agent, Decider, Folds, takes_lines
 from streams.envelope import Signer
 from streams.following import unseen
 from streams.handler import Position, Stop, identity
@@ -158,7 +158,7 @@ class Folding:
 
     def _demand_parkable(self, error: Exception) -> None:
         """Raise Stop where a record that was left out would be missing."""
-        if not isinstance(self.agent, Decider) and self.agent.per == "partition":
+        if takes_lines(self.agent):
             words = f"{self.agent.name} cannot take a record, and leaves none out: {words_of(error)}"
             raise Stop(f"{words}. Mend its rules or its tables; it goes on by itself.") from error
 
@@ -184,8 +184,7 @@ def rebuilding(agent: Folds, partition: int, *, store: Store, signer: Signer) ->
 
 def reader_of(agent: Folds, partition: int, signer: Signer) -> EventReader:
     """What reads a partition for it: events, or lines."""
-    lines = isinstance(agent, Projection) and agent.per == "partition"
-    return (LineReader if lines else EventReader)(agent.source, partition, signer)
+    return (LineReader if takes_lines(agent) else EventReader)(agent.source, partition, signer)
 
 
 def shard_of(agent: Folds, partition: int) -> Shard | None:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from agents.governance.view.log import audit_log
+from caravan.replay.run import Replay, Wishes
+from streams.envelope import Actor
 from tests.acceptance.children import environment
 from tests.caravan.audited import Platform
 from tests.caravan.conftest import caravan
@@ -109,6 +112,22 @@ async def test_whatever_is_done_to_the_rows_is_found_and_told_with_its_place(res
     assert await found(rested) == set()
 
 
+@pytest.mark.full
+async def test_a_log_that_was_spoilt_is_built_anew_from_the_topics_and_exchanged(rested: Platform) -> None:
+    """As the mend of each finding says."""
+    partition, numbers = await some(rested)
+    async with rested.kept("audit_log", domain="governance"):
+        await changed(rested, f"UPDATE audit_log SET actor = 'eve' {AT}", partition, numbers[0])
+        async with Replay(rested.settings, "governance", Wishes(tables=("audit_log",))) as replay:
+            comparison = await replay.build()
+            assert [(one.table, one.changed, one.differing) for one in comparison.results] == [("audit_log", 1, 1)]
+            known = await replay.beside.known()
+            assert known is not None
+            await replay.swap(known.diff)
+            assert await found(rested, "--topics") == set()
+            await replay.abort()
+
+
 async def test_entries_are_found_by_actor_target_action_and_time(rested: Platform) -> None:
     async def searched(*arguments: str) -> list[dict[str, Any]]:
         status, said, complaint = await run(rested, "search", "--json", "--limit", "1000", *arguments)
@@ -146,3 +165,11 @@ async def test_what_cannot_be_is_told_with_status_2(
     told, _, complaint = await run(rested, *arguments)
 
     assert (told, words in complaint) == (status, True)
+
+
+async def test_the_log_is_read_by_admins_alone() -> None:
+    readers = audit_log.__readers__  # type: ignore[attr-defined]
+
+    assert readers.admit(Actor("user", "root", "Admin"), {})
+    assert not any(readers.admit(Actor("user", "ann", role), {"actor": "ann"}) for role in ("User", "PRO", "Partner"))
+    assert not readers.admit(Actor("guest", ""), {})
