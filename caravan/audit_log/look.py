@@ -52,20 +52,25 @@ async def look(ours: Settings, domains: Collection[str], *, topics: bool) -> Loo
         if await snapshot.shape(DOMAIN, TABLE) is None:
             raise BadInput("there is no audit log yet; run: caravan migrate")
         ends = await _ends(snapshot)
-        for domain in domains or discover.domains():
-            for partition in range(discover.topic(domain).partitions):
-                end = ends.get((domain, partition), End())
-                chain = Chain(domain, partition, signer.witnessed)
-                async for row in _rows(snapshot, domain, partition):
-                    chain.take(row)
-                chain.end(*end)
-                found.chains.append(chain)
-                found.findings += chain.findings
+        for domain, partition in _places(domains, ends):
+            chain = Chain(domain, partition, signer.witnessed)
+            async for row in _rows(snapshot, domain, partition):
+                chain.take(row)
+            chain.end(*ends.get((domain, partition), End()))
+            found.chains.append(chain)
+            found.findings += chain.findings
         if not domains:
             found.findings += await _strange(snapshot, found.chains)
         if topics:
             await _compare(ours, snapshot, found, ends)
     return found
+
+
+def _places(domains: Collection[str], ends: Collection[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The partitions of these domains; of all if none is named, also of one that is there no longer."""
+    topics = [discover.topic(domain) for domain in domains or discover.domains()]
+    there = {(topic.domain, partition) for topic in topics for partition in range(topic.partitions)}
+    return sorted(there if domains else there.union(ends))
 
 
 async def _ends(snapshot: Snapshot) -> dict[tuple[str, int], End]:
@@ -94,20 +99,26 @@ async def _rows(snapshot: Snapshot, domain: str, partition: int) -> AsyncIterato
 
 
 async def _strange(snapshot: Snapshot, there: Collection[Chain]) -> list[Finding]:
-    """Entries of domains or partitions that there are not."""
+    """Entries of domains or partitions that there never were."""
     known = {(chain.domain, chain.partition) for chain in there}
     return [
-        Finding("appended", domain, partition, number, "there is no such domain, or it has no such partition")
+        Finding(
+            "appended",
+            domain,
+            partition,
+            number,
+            "there is no such domain, or it has no such partition, and the log was never there",
+        )
         for domain, partition, number in map(tuple, await snapshot.view(DOMAIN, chains))
         if (domain, partition) not in known
     ]
 
 
 async def _compare(ours: Settings, snapshot: Snapshot, found: Look, ends: dict[tuple[str, int], End]) -> None:
-    """Put what the topics say to what was found."""
-    signer = Signer(ours.signing_keys)
+    """Put what the topics say to what was found; of a domain that is there no longer they say nothing."""
+    signer, there = Signer(ours.signing_keys), set(discover.domains())
     async with Reader(ours, FETCH_MS) as reader:
-        for chain in found.chains:
+        for chain in (chain for chain in found.chains if chain.domain in there):
             domain, partition = chain.domain, chain.partition
             passed = ends.get((domain, partition), End()).passed
             told = _told(reader, LineReader(discover.topic(domain), partition, signer), domain, partition, passed)
