@@ -33,7 +33,7 @@ from topics.governance import (
 )
 from topics.identity import IDENTITY
 
-QUICK = 2  # writes of a story that a quick run takes
+QUICK = 1  # writes of a chain that a quick run takes
 ANN, MODERATOR, OTHER = user("ann"), user("mo", "Admin"), user("olga", "Admin")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)  # in an hour a claim of the dead has run out
 FIRST: dict[str, Any] = {"subject": "stories:s", "revision": 1}
