@@ -36,8 +36,10 @@ def papers(user_id: str, attempt: int = 1) -> list[KycDocumentRow]:
 
 def waiting(user_id: str, n: int, status: str = "pending") -> KycRow:
     """An attempt that was handed in after so many hours."""
-    said = (NOON + 9 * HOUR, "piet", "The back is missing") if status == "on_hold" else (None, None, None)
-    return KycRow(user_id, status, 1, NOON, NOON + n * HOUR, *said, None, None)
+    row = KycRow(user_id, status, 1, NOON, NOON + n * HOUR, None, None, None, None, None)
+    if status == "on_hold":
+        return row._replace(decided_at=NOON + 9 * HOUR, decided_by="piet", reason="The back is missing")
+    return row
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
