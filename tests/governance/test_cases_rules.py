@@ -68,7 +68,7 @@ class Chance:
         """Whatever comes to somebody's mind."""
         word = self.pick((*COMMANDS, "wait"))
         if word == "wait":
-            return word, "", {"minutes": 40}
+            return word, "", {"minutes": self.pick((20, 70))}
         if word == "submit":
             return self._submission()
         at = self._place(MINE)
