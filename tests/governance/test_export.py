@@ -158,7 +158,7 @@ async def test_a_file_takes_the_place_of_the_one_before_and_goes_when_it_is_told
     for export_id, there in (("x1", True), ("x2", False)):
         await held.exports.perform(Intent("drop", {"subject": "cy", "export_id": export_id}), "k")
         assert bool(await held.file("cy")) is there
-    await held.make("cy", "x3")
+    await held.put("governance", "INSERT INTO export_file VALUES ('cy', 'x3', '')")
     await held.exports.perform(Intent("drop", {"subject": "cy", "export_id": None}), "k")
     assert await held.file("cy") is None
 
