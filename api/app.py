@@ -31,10 +31,11 @@ from api.personal import Blinder
 from api.results import Commands, Refused, on_refused
 from api.routes import Generated
 from api.sse import Streams
+from api.standings import Standings
 from api.tokens import Tokens
 from api.views import Show, Signature, View, out_of_range
 from sinks.postgres.edge import EdgeStore
-from streams import discover
+from streams import discover, view
 from streams.clock import SystemClock, VirtualClock
 from streams.contract import Topic
 from streams.envelope import Signer
@@ -45,15 +46,19 @@ from streams.store import BadData, Unavailable
 
 @dataclass(frozen=True)
 class Served:
-    """A domain as the edge sees it: its contract and its views by name."""
+    """A domain as the edge sees it: its contract, its views by name, and what tells from whom it keeps something."""
 
     topic: Topic
     views: Mapping[str, Any]
+    standings: view.Standings | None = None
 
 
 def discovered() -> list[Served]:
     """Every domain that there is."""
-    return [Served(discover.topic(domain), discover.views(domain)) for domain in discover.domains()]
+    return [
+        Served(discover.topic(domain), discover.views(domain), discover.standing(domain))
+        for domain in discover.domains()
+    ]
 
 
 def create() -> FastAPI:
@@ -67,7 +72,7 @@ def create_app(settings: Settings, served: Sequence[Served] | None = None, shown
     Raises SettingsError and ContractError. It connects when it is started.
     """
     domains = discovered() if served is None else served
-    edge = _edge(settings)
+    edge = _edge(settings, domains)
     catalogue = Catalogue(
         {d.topic.domain: [c for c in d.topic.commands.values() if c.roles] for d in domains},
         {d.topic.domain: [s for n, f in d.views.items() if (s := Signature(n, f)).readers.roles] for d in domains},
@@ -90,18 +95,21 @@ def create_app(settings: Settings, served: Sequence[Served] | None = None, shown
     return app
 
 
-def _edge(settings: Settings) -> Edge:
+def _edge(settings: Settings, domains: Sequence[Served]) -> Edge:
     log = Kafka(settings)
     store = EdgeStore(settings.postgres, settings.postgres_read, settings.namespace)
+    clock = VirtualClock() if settings.clock == "virtual" else SystemClock()
+    standings = Standings(store, clock, [(d.topic, d.standings) for d in domains if d.standings])
     return Edge(
-        auth=Authenticator(settings),
+        auth=Authenticator(settings, standings.admits),
         tokens=Tokens(settings.signing_keys),
         signer=Signer(settings.signing_keys),
-        clock=VirtualClock() if settings.clock == "virtual" else SystemClock(),
+        clock=clock,
         log=log,
         store=store,
         blinder=Blinder(store),
-        health=Health(log, store),
+        standings=standings,
+        health=Health(log, store, standings),
         streams=Streams(),
         feeds=Feeds(store),
         load=Load(),
@@ -116,6 +124,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     if follower is not None:
         await follower.start()
     await edge.store.start()
+    await edge.standings.start()
     await edge.health.start()
     try:
         with told(edge.end):
@@ -123,6 +132,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     finally:
         edge.end()
         await edge.health.stop()
+        await edge.standings.stop()
         await edge.log.stop()
         await edge.store.stop()
         if follower is not None:

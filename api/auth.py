@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jwt
@@ -26,20 +27,38 @@ _MAX_TOKEN = 8192  # characters
 _SUBJECT = re.compile(r"[!-~]{1,128}")  # visible ASCII
 
 
-class _Seen(NamedTuple):
-    """A token that was verified: its actor, the Unix time at which it expires, and the key that vouches for it."""
+class Caller(NamedTuple):
+    """Who calls, and the Unix times at which their token was issued and expires."""
 
     actor: Actor
+    issued: float
     expires: float
+
+
+class _Seen(NamedTuple):
+    """A token that was verified, and the key that vouches for it."""
+
+    caller: Caller
     algorithm: str
     key: str | RSAPublicKey
+
+
+_GUEST = Caller(GUEST, -math.inf, math.inf)
+
+
+def _everybody(_user_id: str, _issued: float) -> bool:
+    return True
 
 
 class Authenticator:
     """Tells the actor of a request. Each key works with its own algorithm only, so no token chooses how it is checked."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Take the keys of `settings`; raises SettingsError when no token could ever be checked."""
+    def __init__(self, settings: Settings, admits: Callable[[str, float], bool] = _everybody) -> None:
+        """Take the keys of `settings`; raises SettingsError when no token could ever be checked.
+
+        `admits` tells whether a token that a user was given at a Unix time is still worth something; one that does not tell it is the oldest (-inf).
+        """
+        self._admits = admits
         self._keys: dict[str, str | RSAPublicKey] = {}
         self._seen: dict[bytes, _Seen] = {}  # by the header that brought them
         if settings.jwt_public_key:
@@ -55,13 +74,13 @@ class Authenticator:
 
     def actor(self, request: Request) -> Actor:
         """Raises the problem `unauthorized`, the same for every cause."""
-        return self.caller(request)[0]
+        return self.caller(request).actor
 
-    def caller(self, request: Request) -> tuple[Actor, float]:
-        """The actor, and the Unix time at which the token expires."""
+    def caller(self, request: Request) -> Caller:
+        """Who calls; raises the problem `unauthorized`, the same for every cause."""
         header = given(request).get(b"authorization")
         if header is None:
-            return GUEST, math.inf
+            return _GUEST
         seen = self._known(header)
         if seen is None:
             scheme, _, token = header.decode("latin-1").partition(" ")
@@ -70,7 +89,10 @@ class Authenticator:
             seen = self._verify(token)
             if len(header) <= _SHORT:
                 self._remember(header, seen)
-        return seen.actor, seen.expires
+        caller = seen.caller
+        if not self._admits(caller.actor.id, caller.issued):
+            raise unauthorized()
+        return caller
 
     def withdraw(self, algorithm: str) -> None:
         """Trust the key of this algorithm no more, from the next request on; tokens that it vouched for are worth nothing."""
@@ -79,7 +101,7 @@ class Authenticator:
     def _known(self, header: bytes) -> _Seen | None:
         """What was verified before, as long as it would be again: it has not expired and its key is still trusted."""
         seen = self._seen.get(header)
-        if seen is None or seen.expires <= time.time() or self._keys.get(seen.algorithm) is not seen.key:
+        if seen is None or seen.caller.expires <= time.time() or self._keys.get(seen.algorithm) is not seen.key:
             return None
         return seen
 
@@ -100,7 +122,8 @@ class Authenticator:
                 issuer=ISSUER,
                 options={"require": ["exp", "sub", "aud", "iss"]},
             )
-            return _Seen(_actor(claims), float(claims["exp"]), algorithm, key)
+            issued = float(claims.get("iat", -math.inf))
+            return _Seen(Caller(_actor(claims), issued, float(claims["exp"])), algorithm, key)
         except (jwt.PyJWTError, KeyError, TypeError, ValueError, ArithmeticError, RecursionError):
             raise unauthorized() from None
 

@@ -46,6 +46,8 @@ class Issue:
             raise Problem("retired", _RETIRED)
         parsed = bodies.parse(raw)
         actor = self._edge.auth.actor(request)
+        if not self._contract.despite_sanctions:
+            self._edge.standings.demand(actor, self._domain)
         command = self._checked(actor, parsed, raw)
         self._edge.health.demand_postgres()
         receipt = await self._taken(request, command, actor)

@@ -9,6 +9,7 @@ from api.health import Health
 from api.load import Load
 from api.personal import Blinder
 from api.sse import Streams
+from api.standings import Standings
 from api.tokens import Tokens, principal
 from sinks.postgres.edge import EdgeStore
 from streams.clock import Clock
@@ -38,6 +39,7 @@ class Edge:
     log: Kafka
     store: EdgeStore
     blinder: Blinder
+    standings: Standings
     health: Health
     streams: Streams
     feeds: Feeds

@@ -50,8 +50,9 @@ class Live:
         self._store, self._streams, self._feeds = view.edge.store, view.edge.streams, view.edge.feeds
 
     async def __call__(self, request: Request) -> Response:
-        """Check as the view itself does, and stream until the token expires."""
-        actor, expires = self._view.edge.auth.caller(request)
+        """Check as the view itself does, and stream until the token expires or is withdrawn."""
+        actor, issued, expires = self._view.edge.auth.caller(request)
+        withdrawn = self._view.edge.standings.withdrawn(actor.id, issued)
         question = self._question(request, await self._view.asked(request, actor, ("limit",)))
         begin = await self._begin(request, _purpose(request))
         if request.method == "HEAD":
@@ -63,7 +64,7 @@ class Live:
             await feed.fresh()
             kept = held.pop_all()
         seconds = max(0.0, min(expires - time.time(), MAX_S))
-        return EventStream(self._streams, kept, self._events(begin, feed), seconds)
+        return EventStream(self._streams, kept, self._events(begin, feed), seconds, withdrawn)
 
     def _question(self, request: Request, given: dict[str, Any]) -> Question:
         key, count = self._key(given), self._topic.partitions

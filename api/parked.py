@@ -234,6 +234,7 @@ class Ask:
         desk = self._desk
         actor = desk.admin(http)
         asked = desk.asked(http)
+        desk.edge.standings.demand(actor, asked.domain)
         body = await _body(http, BODIES[self._action])
         record, _ = await desk.seen(asked)
         value = _edited(record, body) if isinstance(body, Edit) else None

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from api.errors import invalid
+from api.errors import Problem, invalid
 from sinks.postgres.edge import EdgeStore
 from streams.contract import Command
-from streams.personal import Sealed, blind_fields, blinded, is_sealed, personal_fields, seal, subject_of, unseal
+from streams.personal import Erased, Sealed, blind_fields, blinded, is_sealed, personal_fields, seal, subject_of, unseal
 
 C = TypeVar("C", bound=Command)
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None), Ellipsis, datetime, date, timedelta, Decimal, UUID})
@@ -55,7 +55,7 @@ class Blinder:
 
 
 async def sealed(store: EdgeStore, command: C) -> C:
-    """The command with its personal fields sealed for their subject: its owner, or else the aggregate."""
+    """The command with its personal fields sealed for their subject: its owner, or else the aggregate. Raises `subject_erased`."""
     texts = {name: getattr(command, name) for name in personal_fields(type(command))}
     texts = {name: text for name, text in texts.items() if text is not None}
     if not texts:
@@ -63,7 +63,10 @@ async def sealed(store: EdgeStore, command: C) -> C:
     subject = str(getattr(command, command.owner)) if command.owner else command.key
     if subject == ROW:
         raise invalid([(command.owner or command.key_field, "key", "is no subject's name")])
-    key = await store.subject_key(subject)
+    try:
+        key = await store.subject_key(subject)
+    except Erased:
+        raise Problem("subject_erased") from None
     return command.model_copy(update={name: Sealed(seal(text, subject, key)) for name, text in texts.items()})
 
 

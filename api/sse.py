@@ -79,15 +79,23 @@ class Streams:
 
 
 class EventStream(Response):
-    """An answer of events. Whichever comes first ends it: the events' own end, the client's, the process's, its time, or that the client is too slow."""
+    """An answer of events. Whichever comes first ends it: the events' own end, the client's, the process's, its time, that its token is withdrawn, or that the client is too slow."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, streams: Streams, held: ExitStack, events: AsyncGenerator[bytes], seconds: float) -> None:
-        """Send `events` for at most `seconds`; `held` is given back at the end."""
+    def __init__(
+        self,
+        streams: Streams,
+        held: ExitStack,
+        events: AsyncGenerator[bytes],
+        seconds: float,
+        withdrawn: asyncio.Future[None],
+    ) -> None:
+        """Send `events` for at most `seconds`, and no longer than until `withdrawn`; `held` is given back at the end."""
         self.status_code, self.background = 200, None
         self.init_headers(HEADERS)
         self._streams, self._held, self._events, self._seconds = streams, held, events, seconds
+        self._withdrawn = withdrawn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it."""
@@ -95,7 +103,7 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             writing = asyncio.create_task(self._write(send), name="stream: write")
             gone = asyncio.create_task(_gone(receive), name="stream: client")
-            ends: tuple[asyncio.Future[None], ...] = (writing, gone, self._streams.end_of_process)
+            ends: tuple[asyncio.Future[None], ...] = (writing, gone, self._withdrawn, self._streams.end_of_process)
             try:
                 await asyncio.wait(ends, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
                 left = gone.done()

@@ -14,7 +14,7 @@ from caravan.decoded import fields, named, outcome_words
 from sinks.postgres.explain import Evidence, Known
 from streams import discover
 from streams.acting import issued
-from streams.agent import Agent, Decider, Folds, Policy, agents_of
+from streams.agent import Agent, Decider, Folds, Policy, agents_of, takes_lines
 from streams.contract import Event, Message, Topic
 from streams.decision import ROOT
 from streams.effect import Effect
@@ -249,7 +249,7 @@ class Chain:
             node.note = f"its contract does not take it any more: {str(error).splitlines()[0]}"
             return node
         for domain, agent in self._agents:
-            if isinstance(agent, Folds) and agent.source is topic:
+            if isinstance(agent, Folds) and agent.source is topic and not takes_lines(agent):
                 await self._rows(node, agent, envelope, message)
             elif isinstance(agent, Policy) and agent.source is topic and type(message) in agent.on:
                 await self._policy(node, domain, agent, left, message, depth)

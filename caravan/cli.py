@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from caravan import cli_contracts, cli_export, cli_parked, cli_replay
+from caravan import cli_audit_log, cli_contracts, cli_export, cli_parked, cli_replay
 from caravan.options import DEVELOP, HERE, RUN, WORK, DataDir, Json, examples
 
 NewPorts = Annotated[bool, typer.Option("--new-ports", help="Choose other ports for the broker and Postgres.")]
@@ -327,6 +327,7 @@ def audit(
 app.command(rich_help_panel=WORK, epilog=examples(*cli_replay.EXAMPLES))(cli_replay.replay)
 app.command(rich_help_panel=WORK, epilog=examples(*cli_export.EXAMPLES))(cli_export.export)
 app.add_typer(cli_parked.app, name="parked", rich_help_panel=WORK)
+app.add_typer(cli_audit_log.app, name="audit-log", rich_help_panel=WORK)
 app.add_typer(cli_contracts.app, name="contracts", rich_help_panel=DEVELOP)
 times = typer.Typer(
     invoke_without_command=True,

@@ -7,7 +7,7 @@ from the store and holds it by claim and fence (`streams.loop`).
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from streams import discover
@@ -15,6 +15,7 @@ from streams.contract import Command, Event, Topic
 from streams.decision import Case, Decision, State, Timer
 from streams.effect import Effect
 from streams.errors import ContractError
+from streams.holding import CONTENT_HELD, HoldingBack
 from streams.sink import Fact, Project
 from streams.table import Table
 
@@ -111,6 +112,10 @@ class Projection:
     says what changes, and `project` gets the state after the event, as in a decider. A row belongs to one key of the source: two partitions never write one row,
     so what counts over many keys is counted by key and summed by the view. A new projection begins with the first event there is, or with `start="now"` with the
     next one; a rebuild begins with the first. A position token tells of the decider alone: these rows follow a moment later.
+
+    With `per="partition"` it follows whole partitions: `evolve`, `reads` and `project` are given a Line for each record, the core's own too, in the order of their
+    numbers, and ROOT is the document that they share. As nothing may be missing in such a sequence, a partition stands still where another projection would park.
+    It lets records come for `linger` seconds before it writes them, which costs the store less than many small batches.
     """
 
     name: str
@@ -121,6 +126,8 @@ class Projection:
     evolve: Evolve = no_change
     reads: Reads = no_reads
     start: Literal["earliest", "now"] = "earliest"
+    per: Literal["key", "partition"] = "key"
+    linger: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the declaration; raises ContractError."""
@@ -173,6 +180,11 @@ Folds = Decider | Projection
 """The agents whose documents and rows follow from events alone."""
 
 
+def takes_lines(agent: Agent) -> bool:
+    """Whether its functions are given lines of whole partitions, not events and facts."""
+    return isinstance(agent, Projection) and agent.per == "partition"
+
+
 def start_of(agent: Agent, *, from_nothing: bool) -> Literal["earliest", "now", "kept"]:
     """Where an agent begins that has no position. `from_nothing`: it was lost with Postgres, so what came since it had begun is read again.
 
@@ -186,13 +198,15 @@ def start_of(agent: Agent, *, from_nothing: bool) -> Literal["earliest", "now", 
 
 
 def agents_of(domain: str) -> list[Agent]:
-    """The agents that `agents/<domain>/agent.py` declares, in order.
+    """The agents that `agents/<domain>/agent.py` declares, each by itself or in a list of several, in order.
 
     Raises ContractError when two share a name (each needs its own position), when two write one table or read one command topic, or when one
     speaks for another domain.
     """
-    module = discover.stage(domain, "agent")
-    found: list[Agent] = [v for v in vars(module).values() if isinstance(v, Agent)] if module else []
+    declared = (value for module in discover.modules(domain, "agent") for value in vars(module).values())
+    each = (one for value in declared for one in (value if isinstance(value, tuple | list) else (value,)))
+    listed = dict.fromkeys(one for one in each if isinstance(one, Agent))
+    found: list[Agent] = [one for agent in listed for one in holding(agent)]
     deciders = [agent for agent in found if isinstance(agent, Decider)]
     tables = [id(agent.table) for agent in found if isinstance(agent, Folds) and agent.table is not None]
     place = f"agents/{domain}/agent.py"
@@ -207,3 +221,19 @@ def agents_of(domain: str) -> list[Agent]:
             kind = type(agent).__name__.lower()
             raise ContractError(f"{place}: {kind} {agent.name} must be of {domain}, as its target.")
     return found
+
+
+def holding(agent: Agent) -> list[Agent]:
+    """A decider that holds content back (`streams.holding`) with what it needs for that; any other agent as it is."""
+    if not isinstance(agent, Decider) or CONTENT_HELD not in agent.topic.events:
+        return [agent]
+    rules, topic = HoldingBack(agent), agent.topic
+    idle = {name for name, nothing in (("consults", no_reads), ("timer", no_timer)) if getattr(agent, name) is nothing}
+    changed = {name: rule for name, rule in rules.changed().items() if name not in idle}
+    verdicts = rules.verdicts()
+    (source,) = {event.topic for event in verdicts}
+    return [
+        replace(agent, **changed),
+        Policy("content-verdicts", source, topic, on=verdicts),
+        Policy("content-released", topic, topic, on=rules.followed()),
+    ]

@@ -21,8 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict, Unpack, get_args
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypedDict, Unpack, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import to_json
@@ -139,6 +138,22 @@ class Versions(TypedDict, total=False):
     upcasts: Mapping[int, Upcast]
 
 
+class Uses(Versions, total=False):
+    """Class arguments of commands that have changed, or that the edge takes from fewer or from more than it usually would."""
+
+    retired: bool
+    despite_sanctions: bool
+    held: "Hold"
+
+
+class Hold(Protocol):
+    """What holds the content of a command back until it is approved (`streams.holding`)."""
+
+    def declare(self, command: type["Command"]) -> None:
+        """Give the command's topic what that needs."""
+        ...
+
+
 class Message(BaseModel):
     """What commands and events share: immutable payloads with a topic, a key, a wire name and a schema version."""
 
@@ -156,9 +171,8 @@ class Message(BaseModel):
         super().__init_subclass__()
 
     @classmethod
-    def _declare(
-        cls, topic: Topic, key: str | None, version: int = 1, upcasts: Mapping[int, Upcast] = MappingProxyType({})
-    ) -> None:
+    def _declare(cls, topic: Topic, key: str | None, versions: Versions) -> None:
+        version, upcasts = versions.get("version", 1), versions.get("upcasts", {})
         cls.topic = topic
         cls.key_field = key or topic.key
         cls.wire_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
@@ -231,7 +245,8 @@ class Command(Message):
     equal the caller's id unless the caller is an Admin; `services`, the domains whose policies may issue it
     (a command for services alone has no route); `examples`, payloads that are accepted on an empty platform once the
     examples of the commands named in `after` were, and theirs before them; `version` and `upcasts`, an upcaster from each version
-    before to the next; `retired`, when the edge takes it no longer.
+    before to the next; `retired`, when the edge takes it no longer; `despite_sanctions`, when the edge takes it from those too who are banned or
+    restricted (`streams.view.standing`), such as an appeal; `held`, what holds its content back until it is approved (`streams.holding`).
     """
 
     roles: ClassVar[tuple[str, ...]] = ()
@@ -240,6 +255,8 @@ class Command(Message):
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     after: ClassVar[tuple[str, ...]] = ()
     retired: ClassVar[bool] = False
+    despite_sanctions: ClassVar[bool] = False
+    held: ClassVar[Hold | None] = None
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]  # class arguments of our own
@@ -252,13 +269,15 @@ class Command(Message):
         services: Sequence[str] = (),
         examples: Sequence[Mapping[str, Any]] = (),
         after: Sequence[str] = (),
-        retired: bool = False,
-        **versions: Unpack[Versions],
+        **uses: Unpack[Uses],
     ) -> None:
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Command, topic=...)`.")
-        cls._declare(topic, key, **versions)
+        cls.retired = uses.pop("retired", False) or topic.retired
+        cls.despite_sanctions = uses.pop("despite_sanctions", False)
+        cls.held = uses.pop("held", None)
+        cls._declare(topic, key, uses)
         if not roles and not services:
             raise ContractError(f"{cls.__name__}: nobody may issue it; declare roles or services.")
         if unknown := set(roles) - set(ROLES):
@@ -266,8 +285,10 @@ class Command(Message):
         if owner is not None and owner not in cls.model_fields:
             raise ContractError(f"{cls.__name__}: its owner {owner!r} is not one of its fields.")
         cls.roles, cls.owner, cls.services = tuple(roles), owner, tuple(services)
-        cls.examples, cls.after, cls.retired = tuple(examples), tuple(after), retired or topic.retired
+        cls.examples, cls.after = tuple(examples), tuple(after)
         topic.commands[cls.wire_name] = cls
+        if cls.held is not None:
+            cls.held.declare(cls)
 
     def may_be_issued_by(self, actor: Actor) -> bool:
         """Whether the declaration lets this actor issue this very command; asked by the edge and again by the agent."""
@@ -294,7 +315,7 @@ class Event(Message):
         """Read the declaration; raises ContractError where it is incomplete."""
         if topic is None:
             raise ContractError(f"{cls.__name__}: say its topic, as in `class {cls.__name__}(Event, topic=...)`.")
-        cls._declare(topic, key, **versions)
+        cls._declare(topic, key, versions)
         topic.events[cls.wire_name] = cls
 
 

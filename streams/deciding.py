@@ -285,7 +285,7 @@ class Deciding:
         root = self.shard.root(key)
         now = max(root.at, bounded(envelope.issued_at, command.record.timestamp, self._clock))
         states = self.shard.states(key, decider.reads(message))
-        case = Case(now, str(envelope.command_id), self._consulting.of(message))
+        case = Case(now, str(envelope.command_id), self._consulting.of(message), envelope.actor)
         events, outcome = judged(decider, command, states, case)
         facts = facts_of(command, case, events, root.version)
         changes: list[tuple[int, Mapping[str, State]]] = []

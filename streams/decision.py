@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.envelope import Actor
+
+PLATFORM = Actor("service", "")  # who acts where nobody does
+
 ROOT = ""
 """The sub-key under which a rule finds the state of the record's own key."""
 
@@ -22,14 +26,16 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Case(NamedTuple):
-    """What a rule may know beside state and command: the time, which never goes back for a key, the command's id, and what its decider `consults`.
+    """What a rule may know beside state and command: the time, which never goes back for a key, the command's id, what its decider `consults`, and who acts.
 
-    `consulted` has documents of other keys by their names, as they were committed a moment before: for reading only.
+    `consulted` has documents of other keys by their names, as they were committed a moment before: for reading only. A step of a saga and a timer
+    are acts of the service that the domain is.
     """
 
     now: datetime
     command_id: str
     consulted: Mapping[str, Any] = MappingProxyType({})
+    actor: Actor = PLATFORM
 
 
 @dataclass(frozen=True, slots=True)

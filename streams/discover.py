@@ -15,6 +15,7 @@ from typing import Any
 from streams.contract import Topic
 from streams.errors import ContractError
 from streams.sink import Rows
+from streams.view import Standings
 
 
 def domains() -> list[str]:
@@ -33,27 +34,35 @@ def topic(domain: str) -> Topic:
 
 def views(domain: str) -> dict[str, Callable[..., Any]]:
     """The view functions of a domain by name; raises ContractError for a public one whose readers are not declared."""
-    module = stage(domain, "view")
-    functions = inspect.getmembers(module, inspect.iscoroutinefunction) if module else []
-    own = {name: f for name, f in functions if f.__module__ == f"agents.{domain}.view" and not name.startswith("_")}
+    own = {
+        name: value
+        for module in modules(domain, "view")
+        for name, value in sorted(vars(module).items())
+        if inspect.iscoroutinefunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        if not hasattr(value, "__standing__")
+    }
     for name, function in own.items():
         if not hasattr(function, "__readers__"):
             raise ContractError(f"agents/{domain}/view.py: {name} does not say who may read it; put @view(...) on it.")
     return own
 
 
+def standing(domain: str) -> Standings | None:
+    """What tells the edge from whom something is kept, None where the domain keeps nothing from anybody."""
+    found = (value for module in modules(domain, "view") for value in vars(module).values())
+    return next((value for value in found if hasattr(value, "__standing__")), None)
+
+
 def checks(domain: str) -> dict[str, Callable[..., Any]]:
     """The audit's checks of a domain's own by name: the functions of its `audit.py` that `@check` declares."""
-    module = stage(domain, "audit")
-    functions = inspect.getmembers(module, inspect.iscoroutinefunction) if module else []
-    return {name: function for name, function in functions if hasattr(function, "__mend__")}
+    found = (pair for module in modules(domain, "audit") for pair in sorted(vars(module).items()))
+    return {name: value for name, value in found if inspect.iscoroutinefunction(value) and hasattr(value, "__mend__")}
 
 
 def rows(domain: str) -> list[Rows]:
     """The tables that the rows of a domain's `sink.py` go to."""
-    module = stage(domain, "sink")
-    kinds = (getattr(value, "__rows__", None) for value in vars(module).values()) if module else ()
-    return [kind for kind in kinds if isinstance(kind, Rows)]
+    kinds = (getattr(value, "__rows__", None) for module in modules(domain, "sink") for value in vars(module).values())
+    return list(dict.fromkeys(kind for kind in kinds if isinstance(kind, Rows)))
 
 
 def routes(domain: str) -> ModuleType | None:
@@ -78,3 +87,12 @@ def stage(domain: str, name: str) -> ModuleType | None:
     if find_spec(f"agents.{domain}") is None or find_spec(name) is None:
         return None
     return importlib.import_module(name)
+
+
+def modules(domain: str, name: str) -> list[ModuleType]:
+    """A stage as its modules: the file, or the package that it grew into with each module in it; none where the domain has none."""
+    found = stage(domain, name)
+    if found is None:
+        return []
+    inside = sorted(module.name for module in pkgutil.iter_modules(getattr(found, "__path__", ())))
+    return [found, *(importlib.import_module(f"{found.__name__}.{part}") for part in inside)]

@@ -41,9 +41,13 @@ class Adapter(ABC):
 
     `repeatable` says that a second call under the same key does nothing that the first one did (the outside knows keys, or the act is
     absolute): only then is a call made again after one whose outcome is not known.
+
+    `forgets` says that what it did is kept in the platform's own Postgres, and is lost with it: where that was restored from an older copy, what is
+    known to have been done is asked for once more.
     """
 
     repeatable: bool = False
+    forgets: bool = False
 
     @abstractmethod
     async def perform(self, intent: Intent, key: str) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ from streams.handler import DRAIN_S, Position, identity
 from streams.holds import Holds, parked, words_of
 from streams.ids import derived
 from streams.log import Entry, Log
+from streams.personal import Sealed
 from streams.recalling import Past, Recall
 from streams.records import EventReader, EventRecord, Unfit
 from streams.redriving import Again, Contents, Piece, Requests
@@ -38,6 +39,16 @@ LOOK = 64  # calls that are looked at in one turn, beside those under way
 GRACE_S = 2.0  # between the latest start of a claimed call and what its claim allows; clocks of two machines may differ by less
 PATIENCE_S = (0.1, 5.0)  # first and longest pause between tries to write an answer down
 FORGOTTEN = "Postgres was behind its topics, and no result tells whether this was done. Find out: skip it if it was done, redrive it if it was not."
+
+
+def _unmarked(value: object) -> str:
+    """A sealed text as the text it is, for JSON."""
+    if isinstance(value, Sealed):
+        return str(value)
+    raise NotImplementedError(f"an intent is plain data, and {type(value).__name__} is not")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_unmarked).encode
 
 
 class Effecting:
@@ -146,7 +157,8 @@ class Effecting:
             work.number = first
         waiting = await self._holds.waiting(event.record.key for event in events)
         for event in self._holds.passing(events, waiting, work):
-            if (recall := past.get(event.envelope.number)) != "done":
+            recall = past.get(event.envelope.number)
+            if recall != "done" or self.adapter.forgets:
                 self._owe(event, work, recall)
         return work
 
@@ -156,7 +168,7 @@ class Effecting:
         try:
             demand_hops(envelope)
             intent = self.effect.on[type(message)](fact_of(envelope, message))
-            asked = None if intent is None else msgspec.json.encode(intent).decode()
+            asked = None if intent is None else _encode(intent).decode()
         except Exception as error:  # noqa: BLE001 - an author's function may raise anything
             self._holds.park(work, record, cause_of(error), words_of(error))
             return

@@ -18,6 +18,7 @@ import msgspec
 
 SIGNATURE = "caravan-sig"
 _BLOCK = 64  # bytes, of SHA-256
+_WITNESS = "witness"  # what stands in the place of a topic's name, all of which have a dot
 MAX_HOPS = 16  # policies in a row before a chain of commands counts as a loop
 
 Headers = Sequence[tuple[str, bytes]]
@@ -69,6 +70,13 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     settles: UUID | None = None
 
 
+class Closing(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """On the last event that a command left: the command's type, and how many events it left."""
+
+    command: str
+    events: int = 1
+
+
 class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An event on `<domain>.events`.
 
@@ -91,6 +99,7 @@ class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     source: Source
     hops: int = 0
     outcome: Outcome | None = None
+    closes: Closing | None = None
     payload: msgspec.Raw
 
 
@@ -119,6 +128,18 @@ class Signer:
         if mac is None:
             mac = self._macs[topic] = _mac(self._secret, topic)
         return SIGNATURE, self._id + b":" + mac(key, value)
+
+    def witness(self, record: Any, what: bytes) -> str:
+        """Sign `what` with the key that signed a record of ours, as `key id:signature`: whoever folds the record anew says the same, also after a rotation."""
+        key_id: bytes = next(header for name, header in record.headers if name == SIGNATURE).partition(b":")[0]
+        return (key_id + b":" + _mac(self._keys[key_id], _WITNESS)(b"", what)).decode()
+
+    def witnessed(self, told: str, what: bytes) -> bool:
+        """Whether one of the platform's keys signed just this, by `witness`."""
+        secret = self._keys.get(told.partition(":")[0].encode())
+        if secret is None:
+            return False
+        return compare_digest(told.partition(":")[2].encode(), _mac(secret, _WITNESS)(b"", what))
 
     def checker(self, topic: str) -> Callable[[Any], bool]:
         """A function that tells whether one of the platform's keys signed exactly this record of `topic`."""

@@ -4,19 +4,20 @@ It runs the `evolve` and `project` of what it is given: those of a `Projection`,
 what the decider built.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from streams.agent import Agent, Decider, Folds
+from streams.agent import Agent, Decider, Folds, takes_lines
 from streams.envelope import Signer
 from streams.following import unseen
-from streams.handler import Position, identity
+from streams.handler import Position, Stop, identity
 from streams.holds import Holds, parked, words_of
 from streams.pulse import breathe
-from streams.records import EventReader, EventRecord, Unfit
+from streams.records import EventReader, EventRecord, LineReader, Unfit
 from streams.redriving import Again, Contents, Piece, Requests
 from streams.shard import Shard, UnreadableDocument, documents_of, evolved, space_of
-from streams.sink import fact_of, rows_of
+from streams.sink import Line, fact_of, rows_of
 from streams.store import BadData, Claim, Slot, Store, Work
 
 CHUNK = 128  # events that are read and then folded, so that they are still in the processor's cache
@@ -32,13 +33,13 @@ class Chosen(NamedTuple):
 class Folding:
     """The handler of a projection on one partition of a domain's events. With `chosen` it writes some rows only; documents are always whole."""
 
-    def __init__(self, agent: Folds, slot: Slot, *, store: Store, signer: Signer) -> None:
-        """Nothing is read before the first batch."""
+    def __init__(self, agent: Folds, slot: Slot, *, store: Store, signer: Signer, linger: float = 0.0) -> None:
+        """Nothing is read before the first batch. While it waits `linger` seconds with one, more come for the next."""
         self.agent, self.slot = agent, slot
         self.chosen: Chosen | None = None
         self.shard = shard_of(agent, slot.partition)
-        self._store = store
-        self._reader = EventReader(agent.source, slot.partition, signer)
+        self._store, self._linger = store, linger
+        self._reader = reader_of(agent, slot.partition, signer)
         self._holds = Holds(store, slot)
         self._requests = Requests(slot, self._holds, Contents.events(self._reader.read), store=store, signer=signer)
 
@@ -53,6 +54,8 @@ class Folding:
             self.shard.trim()
         if not records:
             return await self._redrive(Work(at.next, at.next, at.number, at.last_id), careful)
+        if self._linger:
+            await asyncio.sleep(self._linger)
         work = Work(at.next, records[-1].offset + 1, at.number, identity(records[-1]))
         waiting = await self._holds.waiting(record.key for record in records)
         rest: list[EventRecord] = []
@@ -77,6 +80,7 @@ class Folding:
             work = Work(at.next, at.next, at.number, at.last_id)
             self._requests.park(fault, work)
             return work
+        self._demand_parkable(fault)
         number = self._reader.read(record).envelope.number
         work = Work(at.next, record.offset + 1, number, identity(record))
         self._holds.park(work, record, "refused_by_store", str(fault))
@@ -144,12 +148,19 @@ class Folding:
             except Exception as error:  # noqa: BLE001 - rules may raise anything
                 if not asked and isinstance(error, UnreadableDocument):
                     return events[n:]
+                self._demand_parkable(error)
                 holds.park(work, event.record, "rule_failed", words_of(error))
             if chosen is not None and event.record.offset >= chosen.since:
                 for kind, rows in made.rows.items():
                     if kind.name in chosen.tables:
                         work.rows[kind] += rows
         return ()
+
+    def _demand_parkable(self, error: Exception) -> None:
+        """Raise Stop where a record that was left out would be missing."""
+        if takes_lines(self.agent):
+            words = f"{self.agent.name} cannot take a record, and leaves none out: {words_of(error)}"
+            raise Stop(f"{words}. Mend its rules or its tables; it goes on by itself.") from error
 
     def _whole(self, work: Work) -> Work:
         if self.shard is not None:
@@ -171,6 +182,11 @@ def rebuilding(agent: Folds, partition: int, *, store: Store, signer: Signer) ->
     return Folding(agent, slot, store=store, signer=signer)
 
 
+def reader_of(agent: Folds, partition: int, signer: Signer) -> EventReader:
+    """What reads a partition for it: events, or lines."""
+    return (LineReader if takes_lines(agent) else EventReader)(agent.source, partition, signer)
+
+
 def shard_of(agent: Folds, partition: int) -> Shard | None:
     """The documents of one partition; None for a projection without state. Those of a projection have keys of their own in the store."""
     if agent.table is None:
@@ -183,17 +199,17 @@ async def load(agent: Folds, shard: Shard | None, store: Store, slot: Slot, even
     """Have the documents of these events in memory."""
     if shard is None:
         return
-    wanted = documents_of(agent.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message is not None])
+    wanted = documents_of(agent.reads, [(e.message.key, e.message) for e in events if e.message is not None])
     if keys := shard.missing(wanted):
         shard.fill(keys, await store.load(slot, [shard.space + key for key in keys]))
 
 
 def fold(agent: Folds, shard: Shard | None, event: EventRecord, work: Work) -> None:
     """Fold one event into documents and rows. Whatever the rules raise leaves both as they were."""
-    envelope, message = event.envelope, event.message
+    message: Any = event.message
     if message is None:
         return
-    fact = fact_of(envelope, message)
+    fact = message if type(message) is Line else fact_of(event.envelope, message)
     if shard is None:
         made = rows_of(agent.project(fact, {}))
     else:

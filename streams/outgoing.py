@@ -1,12 +1,13 @@
 """The records that a command leaves on its domain's event topic."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from streams.decision import Case
-from streams.envelope import EventEnvelope, Outcome, Source, encode
+from streams.envelope import Closing, EventEnvelope, Outcome, Source, encode
 from streams.ids import derived_text
 from streams.log import MAX_GROUP
 from streams.producer import TRACE
@@ -58,6 +59,7 @@ def outgoing(
             source=source,
             hops=envelope.hops,
             outcome=outcome if last and outcome is not ACCEPTED and outcome != ACCEPTED else None,
+            closes=_closing(envelope.type, n) if last else None,
             payload=msgspec.Raw(payload),
         )
         value = encode(event)
@@ -70,6 +72,9 @@ def outgoing(
 
 _Told = tuple[str, int, str, int, bytes]
 """Type, version, id, sequence and payload of an event."""
+
+
+_closing = lru_cache(maxsize=1024)(Closing)  # commands of few types leave few events
 
 
 def _speak(fact: Fact) -> _Told:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from streams.errors import ContractError
+from streams.errors import CaravanError, ContractError
 
 T = TypeVar("T")
 FROM_TOPIC = {"from_topic": True}  # validation context of messages that were sealed already
@@ -32,6 +32,10 @@ MASK = "•••"  # what people see in the place of a personal value
 _PREFIX = "enc1."
 _NONCE = 12  # bytes
 _BLIND = 32  # hex digits: 128 bits
+
+
+class Erased(CaravanError):
+    """The subject was erased: nothing is sealed for it any more."""
 
 
 class Sealed(str):
@@ -124,6 +128,17 @@ def _marked(annotation: Any) -> bool:
     return isinstance(annotation, Mark) or any(_marked(part) for part in get_args(annotation))
 
 
+def opened(value: Any, subject: str, key: bytes) -> Any:
+    """JSON with what is sealed for this subject in the clear, and null in the place of what is sealed for others."""
+    if isinstance(value, Mapping):
+        return {name: opened(part, subject, key) for name, part in value.items()}
+    if isinstance(value, list):
+        return [opened(part, subject, key) for part in value]
+    if is_sealed(value):
+        return unseal(value, key) if value.startswith(sealed_for(subject)) else None
+    return value
+
+
 def masked(value: Any, personal: Collection[str] = ()) -> Any:
     """The value without what is personal: fields that the contract marks, and whatever is sealed."""
     if isinstance(value, Mapping):
@@ -139,7 +154,12 @@ def seal(text: str, subject: str, key: bytes) -> str:
     """Encrypt a value for its subject with the subject's key (32 bytes)."""
     nonce = os.urandom(_NONCE)
     sealed = AESGCM(key).encrypt(nonce, text.encode(), subject.encode())
-    return f"{_PREFIX}{urlsafe_b64encode(subject.encode()).decode()}.{urlsafe_b64encode(nonce + sealed).decode()}"
+    return f"{sealed_for(subject)}{urlsafe_b64encode(nonce + sealed).decode()}"
+
+
+def sealed_for(subject: str) -> str:
+    """What every value begins with that is sealed for this subject."""
+    return f"{_PREFIX}{urlsafe_b64encode(subject.encode()).decode()}."
 
 
 def subject_of(sealed: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from streams.envelope import CommandEnvelope, EventEnvelope, Signer, decode_comm
 from streams.errors import CaravanError
 from streams.ids import milliseconds
 from streams.partitioner import partition_of
+from streams.sink import Line
 
 MAX_AGE = timedelta(hours=24)  # between the making of a command's id and the broker's time of its record
 HERE = 1 << 14  # keys that a reader remembers
@@ -40,7 +42,7 @@ class CommandRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record of an event topic that speaks; `message` is None for the core's own `command_*` records."""
+    """A record of an event topic that speaks; `message` is None for the core's own `command_*` records, and a Line for who reads lines."""
 
     record: Any
     envelope: EventEnvelope
@@ -87,6 +89,23 @@ class EventReader:
         """Read only what stands around the event; raises Unfit."""
         envelope: EventEnvelope = _envelope(record, self._signed, decode_event)
         return envelope
+
+
+class LineReader(EventReader):
+    """Reads the records of one partition of an event topic as lines: no contract is asked, so no event is unknown to it."""
+
+    def __init__(self, topic: Topic, partition: int, signer: Signer) -> None:
+        """Nothing is read yet."""
+        super().__init__(topic, partition, signer)
+        self._place, self._signer = (topic.domain, partition), signer
+
+    def read(self, record: Any) -> EventRecord:
+        """Read one record; raises Unfit."""
+        envelope = self.envelope(record)
+        if (envelope.domain, envelope.source.partition) != self._place:
+            raise Unfit("wrong_key", "The record belongs to another domain or partition.")
+        line: Any = Line(envelope, partial(self._signer.witness, record))
+        return EventRecord(record, envelope, line)
 
 
 class _MessageReader:

@@ -59,8 +59,33 @@ def fact_of(envelope: EventEnvelope, event: Event) -> Fact:
     return fact
 
 
-Project = Callable[[Fact, Mapping[str, State]], Iterable[Any]]
-"""Called once per event, with the state after it; the returned rows go into the same transaction."""
+class Line(NamedTuple):
+    """A record of an event topic as it stands, the core's own too: what a projection of whole partitions is given in the place of an event and of a fact.
+
+    `witness` signs with the platform's key, and says the same of the same bytes whenever the record is folded.
+    """
+
+    envelope: EventEnvelope
+    witness: Callable[[bytes], str]
+
+    @property
+    def key(self) -> str:
+        """The partition: its document is the one that all its records share."""
+        return str(self.envelope.source.partition)
+
+    @property
+    def seq(self) -> int:
+        """The record's number."""
+        return self.envelope.number
+
+    @property
+    def at(self) -> datetime:
+        """When it happened."""
+        return self.envelope.occurred_at
+
+
+Project = Callable[[Any, Mapping[str, State]], Iterable[Any]]
+"""Called once per event, as a Fact (or once per Line), with the state after it; the returned rows go into the same transaction."""
 
 
 @dataclass(frozen=True, eq=False)

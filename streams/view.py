@@ -10,9 +10,11 @@ cursor; it returns `Page[T]`.
 
 import base64
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -106,3 +108,30 @@ def view(*, roles: Sequence[str] = (), owner: str | None = None, services: Seque
         return function
 
     return declare
+
+
+class Standing(NamedTuple):
+    """What is kept from a user at the edge.
+
+    The `banned` may command nothing, `until` then or for ever; the `restricted` nothing of these domains, each until then or for ever; commands whose contract says
+    `despite_sanctions` are taken all the same. Tokens issued before `not_before` are worth nothing. The edge goes by what stands here and looks at no clock: whoever
+    tells a standing also tells when it is over.
+    """
+
+    user_id: str
+    banned: bool = False
+    until: datetime | None = None
+    restricted: Mapping[str, datetime | None] = MappingProxyType({})
+    not_before: datetime | None = None
+
+
+Standings = Callable[[Db], Awaitable[Sequence[Standing]]]
+"""Of all users from whom something is kept; who is not among them may what their role may."""
+
+S = TypeVar("S", bound=Standings)
+
+
+def standing(function: S) -> S:
+    """Declare a function of a `view.py` as what tells the edge of standings; it has no route, and the edge asks it after each commit of its domain's decider."""
+    function.__standing__ = True  # type: ignore[attr-defined]
+    return function

@@ -148,7 +148,7 @@ class Worker:
         elif isinstance(agent, Changelog):
             handler = Keeping(agent, slot, store=self.store, log=self.log, signer=self._signer)
         elif isinstance(agent, Projection):
-            handler = Folding(agent, slot, store=self.store, signer=self._signer)
+            handler = Folding(agent, slot, store=self.store, signer=self._signer, linger=agent.linger)
         else:
             ports: Any = {"store": self.store, "log": self.log, "signer": self._signer}
             handler = Acting(agent, slot, **ports, from_nothing=self._from_nothing)

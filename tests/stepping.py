@@ -62,10 +62,10 @@ class Stepping:
         self.rows: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = defaultdict(dict)
         self.waiting: list[Waiting] = []
 
-    def send(self, command: Command) -> Outcome:
+    def send(self, command: Command, by: Actor = SOMEONE) -> Outcome:
         """Decide it and remember what it leads to."""
         self.now += timedelta(seconds=1)
-        return self._decide(command, self.now)
+        return self._decide(command, self.now, by)
 
     def step(self, nth: int = 0) -> bool:
         """Decide one of the commands that policies gave, the oldest or another; False when there is none."""
@@ -125,10 +125,10 @@ class Stepping:
             found[name] = self.state(domain, key, sub_key)
         return found
 
-    def _decide(self, command: Command, issued_at: datetime) -> Outcome:
+    def _decide(self, command: Command, issued_at: datetime, by: Actor) -> Outcome:
         place = command.topic.domain, command.key
         now = max(issued_at, self._last.get(place, START))
-        case = Case(now, str(UUID(int=len(self.outcomes) + 1)), self._consulted(command))
+        case = Case(now, str(UUID(int=len(self.outcomes) + 1)), self._consulted(command), by)
         decision = self._deciders[command.topic.domain].decide(self._states(command), command, case)
         outcome = self.outcomes[case.command_id] = Outcome(command, "accepted", now)
         match decision:
@@ -146,7 +146,7 @@ class Stepping:
     def _issue(self, command: Command, at: datetime) -> None:
         service = Actor("service", command.topic.domain)
         assert command.may_be_issued_by(service), f"{command.wire_name}: list its domain in `services`"
-        self._decide(command, at)
+        self._decide(command, at, service)
 
     def _set_timers(self, decider: Decider, key: str, changed: Mapping[str, State]) -> None:
         for sub_key, document in changed.items():
@@ -164,7 +164,7 @@ class Stepping:
         self._seq[place] += 1
         self._last[place] = case.now
         event_id = str(UUID(int=len(self.facts)))
-        fact = Fact(event, event_id, event.key, self._seq[place], case.now, SOMEONE, case.command_id)
+        fact = Fact(event, event_id, event.key, self._seq[place], case.now, case.actor, case.command_id)
         self.replay(fact)
         for policy in self._policies:
             if policy.target.domain in self._deciders and (handler := policy.on.get(type(event))):

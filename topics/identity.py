@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from streams.contract import Command, Event, Name, Text, Topic
+from streams.erasure import ErasureAnswer
 from streams.personal import Blind, Personal
 
 LOGIN = "login"  # the kind of hash that all logins have: an address has an @, a number begins with +
@@ -213,6 +214,13 @@ class FailRegistration(Command, topic=IDENTITY, services=("identity",)):
     code: Name
 
 
+class ForgetUser(Command, topic=IDENTITY, services=("identity",)):
+    """Step of an erasure, at the user: what is known of them goes, and their logins are free again."""
+
+    user_id: Name
+    erasure_id: Name
+
+
 class Applicant(BaseModel):
     """What somebody told to become a user; the logins are those that are not null."""
 
@@ -296,3 +304,15 @@ class ProfileUpdated(Event, topic=IDENTITY):
     bio: Personal[Text] | None = None
     time_zone: Text | None = None
     language: Name | None = None
+
+
+class UserForgotten(Event, topic=IDENTITY):
+    """The user's profile is empty for ever; the logins `claimed` by this registration are to be free again."""
+
+    user_id: Name
+    registration: Name
+    claimed: tuple[Name, ...] = ()
+
+
+class ErasureAnswered(ErasureAnswer, Event, topic=IDENTITY):
+    """What became of the erasure of a user here; a registration is finished first."""

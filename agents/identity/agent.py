@@ -6,14 +6,17 @@ from agents.identity import rules, sink
 from agents.identity.table import USERS
 from streams.agent import Decider, Policy
 from streams.sink import Fact
+from topics.governance import GOVERNANCE, ErasureAsked
 from topics.identity import (
     IDENTITY,
     AdvanceRegistration,
     ClaimLogin,
     FailRegistration,
+    ForgetUser,
     LoginClaimed,
     LoginRefused,
     ReleaseLogin,
+    UserForgotten,
     UserRegistrationAdvanced,
     UserRegistrationFailed,
     UserRegistrationStarted,
@@ -45,11 +48,17 @@ def fail(fact: Fact[LoginRefused]) -> FailRegistration:
     return FailRegistration(user_id=event.user_id, registration=event.registration, login=event.login, code=event.code)
 
 
-def release(fact: Fact[UserRegistrationFailed]) -> Iterable[ReleaseLogin]:
-    """Nobody became a user: what was claimed is free again."""
+def release(fact: Fact[UserRegistrationFailed] | Fact[UserForgotten]) -> Iterable[ReleaseLogin]:
+    """Nobody became a user, or is one any more: what was claimed is free again."""
     event = fact.event
     for login in event.claimed:
         yield ReleaseLogin(login=login, user_id=event.user_id, registration=event.registration)
+
+
+def forget(fact: Fact[ErasureAsked]) -> Iterable[ForgetUser]:
+    """A user is to be erased, and this domain is among those that are asked."""
+    if IDENTITY.domain in fact.event.domains:
+        yield ForgetUser(user_id=fact.event.user_id, erasure_id=fact.event.erasure_id)
 
 
 IDENTITY_DECIDER = Decider(IDENTITY, USERS, rules.decide, rules.evolve, rules.reads, sink.project)
@@ -64,5 +73,8 @@ REGISTRATIONS = Policy(
         LoginClaimed: advance,
         LoginRefused: fail,
         UserRegistrationFailed: release,
+        UserForgotten: release,
     },
 )
+
+ERASURES = Policy("erasures", GOVERNANCE, IDENTITY, on={ErasureAsked: forget})

@@ -11,7 +11,9 @@ from streams.decision import ROOT, Case, Decision, Pending, Refuse, Settle, Stat
 from topics.identity import (
     AdvanceRegistration,
     ClaimLogin,
+    ErasureAnswered,
     FailRegistration,
+    ForgetUser,
     LoginClaimed,
     LoginKind,
     LoginRefused,
@@ -20,6 +22,7 @@ from topics.identity import (
     RegisterUser,
     ReleaseLogin,
     UpdateProfile,
+    UserForgotten,
     UserRegistered,
     UserRegistrationAdvanced,
     UserRegistrationFailed,
@@ -27,7 +30,12 @@ from topics.identity import (
 )
 
 LOGIN = "login"  # the sub-key of a login's document
-WORD = {"unknown": "user_not_found", "failed": "user_not_found", "pending": "registration_in_progress"}
+WORD = {
+    "unknown": "user_not_found",
+    "failed": "user_not_found",
+    "pending": "registration_in_progress",
+    "erased": "user_erased",
+}
 
 
 class User(State, frozen=True):
@@ -36,7 +44,7 @@ class User(State, frozen=True):
     `registration` is the command that began it; `claimed` are the logins that it has so far.
     """
 
-    status: Literal["unknown", "pending", "registered", "failed"] = "unknown"
+    status: Literal["unknown", "pending", "registered", "failed", "erased"] = "unknown"
     registration: str = ""
     email: str | None = None
     phone: str | None = None
@@ -94,14 +102,16 @@ def decide(state: Documents, command: Any, case: Case) -> Decision:
             return _advance(user, command, case)
         case FailRegistration():
             return _fail(user, command)
+        case ForgetUser():
+            return _forget(user, command)
     raise NotImplementedError(command.wire_name)
 
 
 def _register(user: User, command: RegisterUser, case: Case) -> Decision:
     if user.status == "registered":
         return Refuse("user_exists")
-    if user.status == "pending":
-        return Refuse("registration_in_progress")
+    if user.status in ("pending", "erased"):
+        return Refuse(WORD[user.status])
     if (command.email is None, command.phone is None) != (command.email_login is None, command.phone_login is None):
         return Refuse("login_missing", status=422)  # it did not come through the edge, which makes both of one
     told = {name: value for name, value in _fields(command).items() if name in UserRegistrationStarted.model_fields}
@@ -169,6 +179,21 @@ def _fail(user: User, command: FailRegistration) -> Decision:
     return Settle(user.registration, [failed], Refuse(command.code, details={"field": kind}))
 
 
+def _forget(user: User, command: ForgetUser) -> Decision:
+    """Whoever was never here is forgotten as well: nobody registers under this id any more. Asked again, the answer is given again."""
+    if user.status == "pending":
+        return [ErasureAnswered(**_fields(command), reason="a registration is in progress")]
+    answered = ErasureAnswered(**_fields(command))
+    if user.status == "erased":
+        return [answered]
+    return [
+        UserForgotten(
+            user_id=command.user_id, registration=user.registration or command.erasure_id, claimed=user.claimed
+        ),
+        answered,
+    ]
+
+
 def _awaits(user: User, command: AdvanceRegistration | FailRegistration) -> bool:
     """Whether this login is what this registration is waiting for."""
     at_it = user.status == "pending" and user.registration == command.registration
@@ -188,6 +213,8 @@ def evolve(state: Documents, event: Any) -> Mapping[str, State]:
             return {ROOT: replace(user, status="registered", claimed=claimed, registered_at=event.registered_at)}
         case UserRegistrationFailed():
             return {ROOT: User(status="failed", registration=user.registration)}
+        case UserForgotten():
+            return {ROOT: User(status="erased", registration=user.registration, registered_at=user.registered_at)}
         case ProfileUpdated():
             return {ROOT: replace(user, **_texts(event))}
         case LoginClaimed():

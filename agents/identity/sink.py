@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from streams.decision import ROOT
 from streams.sink import Fact, rows
-from topics.identity import LoginClaimed, LoginReleased, ProfileUpdated, UserRegistered
+from topics.identity import LoginClaimed, LoginReleased, ProfileUpdated, UserForgotten, UserRegistered
 
 
 @rows("profile", key=("user_id",))
@@ -37,6 +37,9 @@ def project(fact: Fact[Any], state: Mapping[str, Any]) -> Iterable[Any]:
             user = state[ROOT]
             shown = {name: getattr(user, name) for name in ProfileRow._fields if name in user.__struct_fields__}
             return (ProfileRow(user_id=fact.key, updated_at=fact.at, **shown),)
+        case UserForgotten() if (user := state[ROOT]).registered_at is not None:
+            nothing = dict.fromkeys(("email", "phone", "display_name", "bio", "time_zone", "language"))
+            return (ProfileRow(fact.key, **nothing, registered_at=user.registered_at, updated_at=fact.at),)
         case LoginClaimed() as claimed:
             return (LoginRow(fact.key, claimed.kind, claimed.user_id, fact.at),)
         case LoginReleased():

@@ -337,7 +337,7 @@ class Domain:
         """Have the documents of these events in memory, as they stand in the scratch file."""
         if agent is None:
             return
-        wanted = documents_of(agent.reads, [(e.envelope.aggregate_id, e.message) for e in events if e.message])
+        wanted = documents_of(agent.reads, [(e.message.key, e.message) for e in events if e.message])
         if missing := shard.missing(wanted):
             found = self.scratch.those(DOCUMENTS, [shard.space + key for key in missing])
             shard.fill(missing, {key: _stored(key, value, shard.table.version) for key, value in found.items()})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sinks.postgres.audit import Position
 from streams.agent import Projection
 from streams.envelope import Signer
-from streams.folding import fold, shard_of
+from streams.folding import fold, reader_of, shard_of
 from streams.reading import Place, Reader
 from streams.records import EventReader, EventRecord, Unfit
 from streams.shard import space_of
@@ -39,7 +39,7 @@ class Projected:
                 aside = dict(self._domain.scratch.all(_ASIDE, at.agent, at.topic, at.partition))
                 waiting, self._waiting[at.partition] = self._waiting[at.partition], []
                 self._fold(at.partition, waiting, aside)
-                events = EventReader(self.projection.source, at.partition, self._signer)
+                events = reader_of(self.projection, at.partition, self._signer)
                 async for records in reader.batches(Place(at.topic, at.partition), self._next[at.partition], at.next):
                     count += len(records)
                     self._fold(at.partition, self._fresh(at.partition, events, records), aside)

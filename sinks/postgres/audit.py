@@ -1,8 +1,9 @@
 """What Postgres holds at one moment, for the auditor: one snapshot of all domains, which can only be read."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from sinks.postgres.faults import DRIVER
@@ -88,10 +89,28 @@ class Snapshot:
         with away():
             return await shape_of(self._connection, self._table(domain, table))
 
-    async def rows(self, domain: str, table: str, columns: Collection[str]) -> AsyncIterator[list[Any]]:
-        """All rows of a table, a chunk at a time."""
-        async for rows in self._rows(f"SELECT {', '.join(map(quoted, columns))} FROM {self._table(domain, table)}"):
+    async def rows(
+        self,
+        domain: str,
+        table: str,
+        columns: Collection[str],
+        where: Mapping[str, Any] = MappingProxyType({}),
+        order: Collection[str] = (),
+    ) -> AsyncIterator[list[Any]]:
+        """The rows of a table, a chunk at a time: all of them, or those with these values in these columns; in the order of others if asked for."""
+        query = f"SELECT {', '.join(map(quoted, columns))} FROM {self._table(domain, table)}"
+        if where:
+            query += " WHERE " + " AND ".join(f"{quoted(column)} = ${n}" for n, column in enumerate(where, 1))
+        if order:
+            query += " ORDER BY " + ", ".join(map(quoted, order))
+        async for rows in self._rows(query, *where.values()):
             yield rows
+
+    async def view(self, domain: str, function: Callable[..., Awaitable[Any]], /, **given: Any) -> Any:
+        """What a view of the domain finds."""
+        with away():
+            await self._connection.execute(f"SET LOCAL search_path = {quoted(schema_of(self._namespace, domain))}")
+            return await function(self._connection, **given)
 
     async def check(self, domain: str, check: Check) -> Offending:
         """Run a check of the domain's own in its schema; what goes wrong there ends nothing else."""

@@ -20,6 +20,7 @@ from sinks.postgres.lending import Lender, Loan
 from sinks.postgres.moves import Moves
 from sinks.postgres.reader import Reader
 from streams.clock import VirtualClock
+from streams.personal import Erased
 from streams.store import Unavailable
 
 ANSWER_S = 4.5  # how long a request may keep a connection, waiting for one included
@@ -152,22 +153,24 @@ class EdgeStore:
     # -- keys of subjects
 
     async def subject_key(self, subject: str) -> bytes:
-        """The key (32 bytes) that this subject's personal data is sealed with; made when there is none."""
+        """The key (32 bytes) that this subject's personal data is sealed with; made when there is none. Raises Erased."""
         async with self._loan(self._writers) as connection:
-            key: bytes = await connection.fetchval(
+            key: bytes | None = await connection.fetchval(
                 f"""WITH made AS (
                     INSERT INTO {self._edge}.subject_keys (subject, key) VALUES ($1, $2)
                     ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject RETURNING key
                 ) SELECT key FROM made""",
                 subject, os.urandom(32),
             )  # fmt: skip
+        if key is None:
+            raise Erased(f"{subject} was erased.")
         return key
 
     async def subject_keys(self, subjects: Iterable[str]) -> dict[str, bytes]:
         """The keys of those subjects that still have one."""
         async with self._loan(self._writers) as connection:
             rows = await connection.fetch(
-                f"SELECT subject, key FROM {self._edge}.subject_keys WHERE subject = ANY($1)",
+                f"SELECT subject, key FROM {self._edge}.subject_keys WHERE subject = ANY($1) AND key IS NOT NULL",
                 list(subjects),
             )
         return {row["subject"]: row["key"] for row in rows}

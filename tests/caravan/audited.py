@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ from streams.handler import Position
 from streams.ids import uuid7
 from streams.kafka import Kafka
 from streams.partitioner import partition_of
-from streams.personal import Sealed
+from streams.personal import Sealed, personal_fields
 from streams.producer import command_record, signed
 from streams.reading import Place, Reader
 from streams.settings import Settings
 from streams.store import Slot
 from tests.acceptance.children import Child
 from tests.faults.load import orders
+from topics.governance import GOVERNANCE, RecordConsent, RequestDataExport, RequestErasure
 from topics.identity import RegisterUser, UpdateProfile
 from topics.points import (
     ActivatePointsRule,
@@ -195,12 +197,18 @@ def registered(user_id: str, login: str, **known: Any) -> tuple[Command, Actor]:
 
 def everything() -> list[list[tuple[Command, Actor]]]:
     """Commands that leave something in every table; what is in one list needs that those before it are done."""
+    return [[*told, *governed] for told, governed in zip_longest(of_others(), of_governance(), fillvalue=())]
+
+
+def of_others() -> list[list[tuple[Command, Actor]]]:
+    """What users and partners do."""
     return [
         [
             *of_points(),
             *of_promotions(),
             *of_quests(),
             *of_referrals(),
+            *of_privacy(),
             *(registered(f"i{n}", f"login-{n % 2}") for n in range(3)),
         ],
         [
@@ -292,6 +300,33 @@ def of_referrals() -> list[tuple[Command, Actor]]:
         scheme = {"scheme_id": name, "name": name, "hold_days": days, **terms, **money}
         made += [(CreateReferralScheme.model_validate(scheme), ADMIN), (ActivateReferralScheme(scheme_id=name), ADMIN)]
     return made
+
+
+def of_governance() -> list[list[tuple[Command, Actor]]]:
+    """The examples of moderation, sanctions and KYC, each behind those that it needs."""
+    steps: list[list[tuple[Command, Actor]]] = [[] for _ in range(5)]
+    for contract in GOVERNANCE.commands.values():
+        if contract.roles and contract.__module__ != RequestErasure.__module__:
+            for example in contract.examples:
+                given = {name: SECRET for name in personal_fields(contract) if name in example}
+                command = contract.model_validate(example).model_copy(update=given)
+                own = contract.owner and "Admin" not in contract.roles
+                steps[depth(contract)].append((command, by(getattr(command, str(contract.owner))) if own else ADMIN))
+    return steps
+
+
+def depth(contract: type[Command]) -> int:
+    """How many commands have to come before it, one after the other."""
+    return max((1 + depth(GOVERNANCE.commands[name]) for name in contract.after), default=0)
+
+
+def of_privacy() -> list[tuple[Command, Actor]]:
+    """Somebody agrees to something and asks what is known of them; somebody else goes."""
+    return [
+        (RecordConsent(user_id="v0", purpose="news", text_version="1", channel="web"), by("v0")),
+        (RequestDataExport(user_id="v0"), by("v0")),
+        (RequestErasure(user_id="gone"), by("gone")),
+    ]
 
 
 async def work(platform: Platform, folder: Path) -> None:

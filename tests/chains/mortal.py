@@ -10,16 +10,18 @@ from typing import Any, Literal, NamedTuple, cast
 from streams.agent import Agent, agents_of
 from streams.clock import VirtualClock
 from streams.contract import Command, Event
+from streams.effect import Effect
 from streams.envelope import Actor
 from streams.handler import Handler
 from streams.ids import _shaped
 from streams.memory import MemoryBroker, MemoryStore
+from streams.outside import Outside
 from streams.store import Slot
 from streams.testing import ADMIN, Kit
 from tests.standins import StandIns, tell
 
 START = datetime(2030, 1, 1, 9, tzinfo=UTC)
-COMMITS, APPENDS = frozenset({"commit", "sent"}), frozenset({"append"})
+COMMITS, APPENDS = frozenset({"commit", "sent", "answer"}), frozenset({"append"})
 Start = Literal["earliest", "now", "kept"]
 DOMAINS = ("points", "identity", "promotions", "quests", "referrals")
 
@@ -83,10 +85,12 @@ class MortalKit(Kit):
     """All domains in memory; once `arm` was called, the worker dies at the cut, once."""
 
     def __init__(self, agents: Iterable[Agent], cut: Cut | None = None) -> None:
-        """Nothing has happened."""
+        """Nothing has happened. What effects ask outlives the worker, and may be asked twice."""
         self.life, self._cut, self.deaths, self._commands = Life(), cut, 0, 0
         self._standins = StandIns()
-        super().__init__(*agents, clock=Still())
+        agents = tuple(agents)
+        outside = {agent.name: Outside(repeatable=True) for agent in agents if isinstance(agent, Effect)}
+        super().__init__(*agents, clock=Still(), outside=outside)
 
     @classmethod
     def whole(cls, cut: Cut | None = None) -> "MortalKit":

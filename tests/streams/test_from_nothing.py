@@ -388,3 +388,20 @@ def test_a_takeover_that_is_broken_off_leaves_timers_mute_until_commands_are_rea
         kit._runner.run(kit._start(kit.agents))
 
         assert [type(event).__name__ for event in kit.events()] == ["AlarmSet", "AlarmSet"]
+
+
+@pytest.mark.req("SR140")
+@pytest.mark.parametrize("forgets", [True, False])
+def test_what_an_outside_kept_in_the_same_postgres_is_done_once_more_and_told_once(forgets: bool) -> None:
+    with Losing(decider(), outward("asked", start="now")) as kit:
+        post = kit.posts["asked"]
+        post.forgets = forgets
+        kit.send(Add(account=ACCOUNTS[0], amount=1))
+        built, done = kit.counted(), post.done.copy()
+        assert done.total() == 1
+        post.done.clear()
+        kit.lose()
+
+        assert post.done == (done if forgets else Counter())
+        assert kit.counted() == built
+        assert kit.uncertain() == []

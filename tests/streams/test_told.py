@@ -16,6 +16,7 @@ ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 AT = datetime(2023, 6, 30, 1, 2, 3, 456789, UTC)
 FIRST, SECOND = "01890a5d-ac96-8958-8284-e314b31637c6", "01890a5d-ac96-8ee4-804e-43feab0a21ae"
 ADDED = '"payload":{"account":"a","amount":1,"note":"","how":"well"}'
+LAST, LAST_OF_TWO = '"closes":{"command":"add"},', '"closes":{"command":"add","events":2},'
 MANY, DENY, PEND = (
     "cf4397ba4f1825909d78e171b1f8398d",
     "4644910a4e376e5bdf180bb7878f0a22",
@@ -37,7 +38,7 @@ def event(event_id: str, name: str, seq: int, number: int, digest: str, end: str
         (
             "many",
             2,
-            [event(FIRST, "added", 1, 1, MANY, ADDED), event(SECOND, "added", 2, 2, MANY, ADDED)],
+            [event(FIRST, "added", 1, 1, MANY, ADDED), event(SECOND, "added", 2, 2, MANY, LAST_OF_TWO + ADDED)],
             ("accepted", None, None, f'[["{FIRST}","added"],["{SECOND}","added"]]', MANY),
         ),
         (
@@ -46,7 +47,7 @@ def event(event_id: str, name: str, seq: int, number: int, digest: str, end: str
             [
                 event(
                     "01890a5d-ac96-8534-9d1a-4e68b33ad5c0", "command_rejected", 0, 1, DENY,
-                    '"outcome":{"status":"rejected","code":"denied","http":422,"details":{"amount":7}},"payload":{}',
+                    '"outcome":{"status":"rejected","code":"denied","http":422,"details":{"amount":7}},' + LAST + '"payload":{}',
                 )
             ],
             ("rejected", "denied", '{"status":422,"details":{"amount":7}}', "[]", DENY),
@@ -54,7 +55,7 @@ def event(event_id: str, name: str, seq: int, number: int, digest: str, end: str
         (
             "pend",
             1,
-            [event(FIRST, "added", 1, 1, PEND, '"outcome":{"status":"pending"},' + ADDED)],
+            [event(FIRST, "added", 1, 1, PEND, '"outcome":{"status":"pending"},' + LAST + ADDED)],
             ("pending", None, None, f'[["{FIRST}","added"]]', PEND),
         ),
     ],

@@ -1,0 +1,1 @@
+"""What may be asked about governance, a module per concern."""
