@@ -184,6 +184,9 @@ class Message(BaseModel):
             raise ContractError(
                 f"{cls.__name__}: a field cannot be called `key`; every message has one: name what it is the key of."
             )
+        own = {name for base in (Message, *cls.__bases__) for name in getattr(base, "__class_vars__", ())}
+        if hidden := sorted(own & cls.model_fields.keys()):
+            raise ContractError(f"{cls.__name__}: a field cannot be called `{hidden[0]}`; every message has that.")
         if cls.key_field not in cls.model_fields:
             raise ContractError(f"{cls.__name__}: its key {cls.key_field!r} is not one of its fields.")
         blind_fields(cls)

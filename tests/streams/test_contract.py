@@ -56,6 +56,10 @@ def test_an_event_needs_a_topic_and_its_key() -> None:
         type("Gone", (Event,), {"__annotations__": {"place": str}, "__module__": __name__})
     with pytest.warns(UserWarning, match="shadows"), pytest.raises(ContractError, match="cannot be called `key`"):
         type("Gone", (Event,), {"__annotations__": {"key": str}, "__module__": __name__}, topic=TALLY, key="key")
+    with pytest.raises(ContractError, match="cannot be called `version`"):
+        type(
+            "Gone", (Event,), {"__annotations__": {"account": str, "version": int}, "__module__": __name__}, topic=TALLY
+        )
     with pytest.raises(ContractError, match="its key 'account'"):
         type("Gone", (Event,), {"__annotations__": {"place": str}, "__module__": __name__}, topic=TALLY)
     assert issubclass(ContractError, CaravanError)
