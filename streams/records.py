@@ -65,7 +65,8 @@ class CommandReader:
         if envelope.command_id.version == 7:  # an id that the edge made
             early = timedelta(milliseconds=milliseconds(envelope.command_id) - record.timestamp)
             # A virtual clock was moved to where it is now, before or after the broker took the record.
-            if not -MAX_AGE <= early <= self._clock.offset + MAX_AGE:
+            least, most = sorted((timedelta(), self._clock.offset))
+            if not least - MAX_AGE <= early <= most + MAX_AGE:
                 raise Unfit("stale_id", "The command's id was made more than 24 h off the time of its record.")
         return CommandRecord(record, envelope, command)
 

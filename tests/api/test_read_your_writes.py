@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from api.auth import GUEST
+from api.auth import GUEST, Caller
 from api.edge import Edge
 from api.errors import Problem
 from api.feeds import Feeds
@@ -176,7 +176,8 @@ def _edge(store: Store) -> Edge:
         return given
 
     parts = {
-        "auth": SimpleNamespace(actor=lambda _: GUEST, caller=lambda _: (GUEST, math.inf)),
+        "auth": SimpleNamespace(actor=lambda _: GUEST, caller=lambda _: Caller(GUEST, -math.inf, math.inf)),
+        "standings": SimpleNamespace(withdrawn=lambda *_: asyncio.get_running_loop().create_future()),
         "blinder": SimpleNamespace(hashed=hashed),
         "load": Load(),
         "tokens": TOKENS,

@@ -59,6 +59,7 @@ from topics.quests import (
     CreateChallenge,
     CreateLeaderboard,
     CreateQuest,
+    CreateQuestParty,
     DefineStreak,
     JoinChallenge,
     PublishQuest,
@@ -214,6 +215,7 @@ def of_others() -> list[list[tuple[Command, Actor]]]:
         [
             *((StartQuest(user_id=f"v{n}", quest_id="tea"), by(f"v{n}")) for n in range(3)),
             (JoinChallenge(user_id="v0", challenge_id="tea"), by("v0")),
+            (CreateQuestParty(owner_id="v0", party_id="we", quest_id="relay"), by("v0")),
             (AwardBadge(user_id="v0", badge_id="fan"), ADMIN),
             *((CreateReferralCode(user_id="i1", code=name, scheme_id=name), by("i1")) for name in SCHEMES),
             (ApplyAsAmbassador(user_id="i1"), by("i1")),
@@ -288,6 +290,13 @@ def of_quests() -> list[tuple[Command, Actor]]:
         (CreateChallenge.model_validate({**challenge, **buys}), ADMIN),
         (DefineStreak.model_validate({"streak_id": "tea", **buys}), ADMIN),
         (CreateLeaderboard(leaderboard_id="best", name="Best", every="month"), ADMIN),
+        (
+            CreateQuest.model_validate(
+                {"quest_id": "relay", "author_id": "p1", "name": "Relay", "tasks": tasks, "group": {"min": 2, "max": 4}}
+            ),
+            PARTNER,
+        ),
+        (PublishQuest(quest_id="relay", author_id="p1"), PARTNER),
     ]
 
 

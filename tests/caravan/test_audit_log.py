@@ -53,18 +53,26 @@ async def some(rested: Platform) -> tuple[int, list[int]]:
     return partition, [number for at, number in places if at == partition]
 
 
+RESULTS = """json_agg(json_build_array(partition, "offset", command_id))"""
+
+
 async def test_a_platform_that_nobody_touched_has_a_whole_log_that_is_what_the_topics_tell(rested: Platform) -> None:
     status, said, complaint = await run(rested, "verify", "--topics")
 
     assert (status, complaint) == (0, "")
     assert "the log is whole: " in said
     assert "and are what the topics tell" in said
-    results = [await rested.value("SELECT count(*) FROM results", domain=name) for name in ("points", "identity")]
-    counts = [
-        await rested.value("SELECT count(*) FROM audit_log WHERE domain = $1", name, domain="governance")
-        for name in ("points", "identity")
-    ]
-    assert counts == results
+    for name in ("points", "identity"):
+        entries = "SELECT json_agg(command_id) FROM audit_log WHERE domain = $1"
+        logged = json.loads(await rested.value(entries, name, domain="governance"))
+        results = json.loads(await rested.value(f"SELECT {RESULTS} FROM results", domain=name))
+        reached = {
+            partition: max(o for p, o, c in results if p == partition and c in logged) for partition, *_ in results
+        }
+        assert len(logged) == len(set(logged))
+        assert {*logged} == {c for p, offset, c in results if offset <= reached[p]}, (
+            "others have acted where no log ran"
+        )
 
 
 async def test_whatever_is_done_to_the_rows_is_found_and_told_with_its_place(rested: Platform) -> None:

@@ -5,6 +5,7 @@ import inspect
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +36,7 @@ CORE = {"results", "outbox", "parked", "state", "timers", "effects", "requests"}
 SLOT = Slot("points", "points", "points.commands", 1)
 
 
-WHOLE = {"points.issued_vs_spent"}  # sums over everybody, for admins
+WHOLE = {"points.issued_vs_spent", "governance.moderation_stats"}  # sums over everybody, for admins
 
 
 class Recorder:
@@ -96,7 +97,8 @@ async def plan_of(admin: Any, query: str, args: tuple[Any, ...]) -> list[tuple[s
 def given(function: Any) -> dict[str, Any]:
     """Arguments that name a key which is there."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
-    return {p.name: Paging() if p.annotation is Paging else "k77" for p in parameters}
+    kinds: dict[Any, Any] = {Paging: Paging(), datetime | None: datetime.now(UTC)}
+    return {p.name: kinds.get(p.annotation, "k77") for p in parameters}
 
 
 async def every_view_goes_by_an_index(admin: Any, namespace: str, domain: str, rows: int) -> None:

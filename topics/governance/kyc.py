@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from streams.contract import Command, Days, Event, Id, Moment, Name, Reason, Text
 from topics.governance.terms import GOVERNANCE
 
+MOST_ATTEMPTS = 1_000_000
 MOST_DOCUMENTS = 10  # of one attempt
 
 KycStatus = Literal["init", "pending", "on_hold", "approved", "rejected", "expired"]
@@ -18,7 +19,7 @@ KycDocumentKind = Literal["passport", "id_card", "driving_licence", "residence_p
 IDENTITY_DOCUMENTS: tuple[KycDocumentKind, ...] = ("passport", "id_card", "driving_licence", "residence_permit")
 KycOutcome = Literal["approved", "rejected", "on_hold"]
 
-Attempt = Annotated[int, Field(strict=True, ge=1)]
+Attempt = Annotated[int, Field(strict=True, ge=1, le=MOST_ATTEMPTS)]
 """Which time a user tries, from 1 on."""
 
 Hits = Annotated[tuple[Name, ...], Field(max_length=20)]
