@@ -324,8 +324,8 @@ def _off(state: Documents, command: LeaveParty | EndPartySeat, quest_id: str, re
 def _go_on(state: Documents, command: StartPartyQuest | EndPartySeat | RewardPartyMember, case: Case) -> Decision:
     """What comes of a party for one who is still in it."""
     quest_id = state[PARTIES].quest_of(name_of(command))
-    if quest_id is None:
-        return Refuse(NOT_IN_PARTY)
+    if quest_id is None or state[PARTIES].seats[quest_id].command_id:
+        return Refuse(NOT_IN_PARTY)  # a seat not yet confirmed: it was sent for the one that the user had before
     match command:
         case StartPartyQuest():
             terms = {name: getattr(command, name) for name in RunTerms.model_fields}
