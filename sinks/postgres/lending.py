@@ -234,7 +234,8 @@ class Lender:
         self._clock = loop.call_later(LOOK_S, self._look) if self._count() or self._waiting else None
 
     async def close(self) -> None:
-        """End every connection."""
+        """End every connection; what is being opened meanwhile ends with its loan."""
+        self._age += 1
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None

@@ -53,20 +53,22 @@ class PostgresStore:
     async def start(self) -> None:
         """Connect; raises CaravanError when Postgres cannot be reached or refuses us."""
         try:
-            self._write, self._read = [
-                await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=1,
-                    max_size=size,
-                    command_timeout=STATEMENT_S,
-                    reset=_nothing,
-                    server_settings=self._server | settings,
-                    init=_moments,
-                )
-                for size, settings in ((WRITERS, BY_INDEX), (READERS, {}))
-            ]
+            self._write = await self._pool(WRITERS, BY_INDEX)
+            self._read = await self._pool(READERS, {})
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            await self.stop()  # the first pool may be there already
             raise CaravanError(f"Postgres cannot be reached: {error}. Look at CARAVAN_POSTGRES.") from error
+
+    async def _pool(self, size: int, settings: Mapping[str, str]) -> Any:
+        return await asyncpg.create_pool(
+            self._dsn,
+            min_size=1,
+            max_size=size,
+            command_timeout=STATEMENT_S,
+            reset=_nothing,
+            server_settings=self._server | settings,
+            init=_moments,
+        )
 
     async def stop(self) -> None:
         """Close the connections."""

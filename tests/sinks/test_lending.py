@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 
 from sinks.postgres.lending import Lender
@@ -34,6 +35,19 @@ async def test_the_one_used_last_is_used_again(settings: Settings) -> None:
     async with _lender(settings) as lender:
         first = await _pid(lender, "a")
         assert await _pid(lender, "a") == first
+
+
+async def test_what_is_opened_while_all_are_closed_is_closed_with_its_loan(settings: Settings) -> None:
+    async with _lender(settings) as lender:
+
+        async def ask() -> asyncpg.Connection:
+            async with lender.lend("a") as connection:
+                return connection
+
+        asked = asyncio.create_task(ask())
+        await asyncio.sleep(0)  # it connects
+        await lender.close()
+        assert (await asked).is_closed()
 
 
 async def test_there_are_never_more_than_there_may_be(settings: Settings) -> None:
