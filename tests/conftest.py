@@ -12,7 +12,7 @@ from caravan import instance
 from streams.settings import Settings
 from tests.caravan.running import Databases, Run, Running, given
 
-pytest_plugins = ["tests.left_open"]
+pytest_plugins = ["tests.caravan.left_open"]
 SHARED = "CARAVAN_TEST_RUN"  # tells the test processes of a run what its controller has begun
 RUN = pytest.StashKey[Run]()
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no law

@@ -1,5 +1,6 @@
 """Migrations: a schema and a role per domain, the core's tables in each, then the domain's own numbered scripts."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -18,13 +19,13 @@ DAYS_AHEAD = 3  # partitions of the inbox that are made in advance
 _LOCK = 0x0CA2A7A2  # advisory lock: one migrator at a time
 
 
-async def migrate(dsn: str, namespace: str = "") -> list[str]:
-    """Bring every schema up to date; returns what was applied, as `domain/0001_name`. Raises CaravanError."""
+async def migrate(dsn: str, namespace: str = "", domains: Collection[str] | None = None) -> list[str]:
+    """Bring the schemas of these domains (default: all) up to date; returns what was applied, as `domain/0001_name`. Raises CaravanError."""
     connection = await connect(dsn)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         applied = await _migrate_edge(connection, namespace)
-        for domain in discover.domains():
+        for domain in discover.domains() if domains is None else domains:
             applied += await migrate_domain(connection, namespace, domain, schema_of(namespace, domain))
         return applied
     finally:

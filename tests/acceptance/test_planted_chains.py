@@ -116,8 +116,8 @@ BUGS: dict[str, Change] = {
     "somebody may try as many codes as they like": rule("promotions", "len(self.wrong) < WRONG_CODES", "True"),
     "points expire and stay": rule(
         "points",
-        "case PointsSpent() | PointsExpired():\n            return account.move(-amount",
-        "case PointsSpent() | PointsExpired():\n            return account.move(-amount * isinstance(event, PointsSpent)",
+        "case PointsExpired():\n            return account.move(-event.amount",
+        "case PointsExpired():\n            return account.move(0",
     ),
 }
 

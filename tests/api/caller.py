@@ -11,12 +11,11 @@ import jwt
 import orjson
 from fastapi import FastAPI
 
-from api.app import discovered
 from sinks.postgres.migrations import connect
+from streams.catalogue import Catalogue
 from streams.contract import ROLES
 from streams.kafka import Kafka
 from streams.settings import Settings
-from tests.api.lab import LAB
 
 ALL = ROLES
 
@@ -66,9 +65,11 @@ class Caller:
 
     async def ends(self) -> dict[tuple[str, int], int]:
         """Where every command topic ends."""
-        topics = [*(served.topic for served in discovered()), LAB]
-        parts = [(topic.commands_topic, partition) for topic in topics for partition in range(topic.partitions)]
-        return await self._kafka.ends(parts)
+        async with Catalogue(self.settings) as catalogue:
+            there = {name: count for name, count in (await catalogue.names()).items() if name.endswith(".commands")}
+        return await self._kafka.ends(
+            [(name, partition) for name, count in there.items() for partition in range(count)]
+        )
 
     async def records(self, topic: str, partitions: int) -> list[Any]:
         """All records of a topic."""

@@ -1,25 +1,32 @@
 """The edge in this process, on real Kafka and Postgres, with the domain points and the test domain lab. No worker runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from api.app import create_app, discovered
+from api.app import Served, create_app, discovered
 from sinks.postgres import migrate
 from sinks.postgres.migrations import connect, migrate_domain
 from streams.kafka import Kafka
 from streams.settings import Settings
 from tests.api.caller import Caller, running
-from tests.api.lab import LAB, SCHEMA, SERVED
+from tests.api.lab import SCHEMA, SERVED
 from tests.api.writer import Writer, writing
 
-SERVES = [*discovered(), SERVED]
+ALL = [*discovered(), SERVED]
+SERVES = [one for one in ALL if one.topic.domain in ("points", "governance", "lab")]
 
 
 @pytest.fixture
-async def prepared(settings: Settings) -> Settings:
+def serves() -> Sequence[Served]:
+    """What the edge serves; a module whose tests are about every route says ALL."""
+    return SERVES
+
+
+@pytest.fixture
+async def prepared(settings: Settings, serves: Sequence[Served]) -> Settings:
     """Settings of a namespace whose schemas and topics are there."""
-    await migrate(settings.postgres, settings.namespace)
+    await migrate(settings.postgres, settings.namespace, [one.topic.domain for one in serves if one is not SERVED])
     connection = await connect(settings.postgres)
     schema = f"{settings.namespace}lab"
     await connection.execute("SELECT 1")
@@ -29,15 +36,15 @@ async def prepared(settings: Settings) -> Settings:
     )
     await connection.close()
     kafka = Kafka(settings)
-    await kafka.declare([*(domain.topic for domain in SERVES if domain.topic is not LAB), LAB])
+    await kafka.declare([one.topic for one in serves])
     await kafka.stop()
     return settings
 
 
 @pytest.fixture
-async def edge(prepared: Settings) -> AsyncIterator[Caller]:
+async def edge(prepared: Settings, serves: Sequence[Served]) -> AsyncIterator[Caller]:
     """A caller of the edge, which is ready."""
-    async with running(create_app(prepared, SERVES), prepared) as caller:
+    async with running(create_app(prepared, serves), prepared) as caller:
         await caller.until("/ready", 200)
         yield caller
 

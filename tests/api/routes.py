@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from api.views import Signature
 from streams.contract import Command
-from tests.api.conftest import SERVES
+from tests.api.conftest import ALL
 
 
 class Accepted(NamedTuple):
@@ -52,10 +52,10 @@ def _read(domain: str, signature: Signature) -> Read:
     )
 
 
-COMMANDS = [_accepted(c) for domain in SERVES for c in domain.topic.commands.values() if c.roles]
+COMMANDS = [_accepted(c) for domain in ALL for c in domain.topic.commands.values() if c.roles]
 VIEWS = [
     _read(domain.topic.domain, signature)
-    for domain in SERVES
+    for domain in ALL
     for signature in (Signature(name, function) for name, function in domain.views.items())
     if signature.readers.roles and signature.name not in {"slow", "broken", "writes"}
 ]

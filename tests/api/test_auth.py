@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import httpx
@@ -13,16 +14,22 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.requests import Request
 
 from api import auth as auths
-from api.app import create_app
+from api.app import Served, create_app
 from api.auth import Authenticator
 from streams.contract import ROLES, permits
 from streams.errors import SettingsError
 from streams.settings import Settings
 from tests.api.caller import Caller, running, token
-from tests.api.conftest import SERVES
+from tests.api.conftest import ALL
 from tests.api.routes import COMMANDS, VIEWS, owner_of
 
 AWARD, BODY = "/v1/points/award_points", {"user_id": "u1", "amount": 5}
+
+
+@pytest.fixture
+def serves() -> Sequence[Served]:
+    """Every domain."""
+    return ALL
 
 
 def _unsigned(claims: dict[str, object], algorithm: str = "none") -> str:
@@ -151,7 +158,7 @@ async def test_production_takes_rs256_only(prepared: Settings) -> None:
         signed_by_public,
     ]
 
-    async with running(create_app(production, SERVES), production) as caller:
+    async with running(create_app(production, ALL), production) as caller:
         await caller.until("/ready", 200)
         answers = [
             await caller.client.get("/v1/points/statement/u1", headers={"Authorization": f"Bearer {bearer}"})

@@ -1,14 +1,17 @@
 """Bad input on every route: the 4xx that the platform promises everywhere, and nothing published."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from api.app import Served
 from tests.api.caller import Caller
+from tests.api.conftest import ALL
 from tests.api.routes import COMMANDS, VIEWS, Accepted
 
 UNREADABLE = [
@@ -25,6 +28,12 @@ MEDIA = [
     {"Content-Type": kind}
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", "", "json")
 ]
+
+
+@pytest.fixture
+def serves() -> Sequence[Served]:
+    """Every domain."""
+    return ALL
 
 
 def _kinds(schema: dict[str, Any]) -> list[str]:

@@ -1,17 +1,26 @@
 """OpenAPI 3.1: valid, complete, and true of what is served."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from typing import Any
 
 import httpx
+import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from api.app import Served
 from api.errors import PROBLEMS
 from tests.api.caller import Caller
+from tests.api.conftest import ALL
 from tests.api.routes import COMMANDS, VIEWS, Accepted
+
+
+@pytest.fixture
+def serves() -> Sequence[Served]:
+    """Every domain."""
+    return ALL
 
 
 async def _spec(edge: Caller) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def commands(prefix: str, count: int) -> str:
 def test_a_file_sent_twice_has_its_effect_once(platform: Platform, tmp_path: Path) -> None:
     """The table is the same, no record more is written, and each line has the same answer."""
     file, outcomes = tmp_path / "commands.jsonl", (tmp_path / "first", tmp_path / "second")
-    file.write_text(commands("twice", 80))
+    file.write_text(commands("twice", 30))
     first = platform.caravan("send", str(file), "--results", str(outcomes[0]))
     written = records(platform)
     second = platform.caravan("send", "-", "--results", str(outcomes[1]), given=file.read_text())

@@ -201,6 +201,7 @@ def test_on_a_terminal_it_asks(checkout: Path) -> None:
 
 
 @pytest.mark.req("SR054")
+@pytest.mark.full
 @pytest.mark.timeout(400)
 def test_a_domain_is_added_beside_the_running_platform(
     checkout: Path, infra: Infra, namespace: str, start: Start, free_port: int, tmp_path: Path

@@ -149,7 +149,8 @@ def test_a_broker_that_does_not_start_ends_what_waits_for_it(data: Path, start: 
 
 
 @pytest.mark.req("SR002")
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.full), signal.SIGKILL])
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_end_of_make_is_the_end_of_all(
     data: Path, start: Start, free_port: int, elsewhere: dict[str, str], number: signal.Signals
 ) -> None:

@@ -46,7 +46,7 @@ def waiting(user_id: str, n: int, status: str = "pending") -> KycRow:
 async def filled(infra: Running) -> AsyncIterator[Any]:
     """A schema with these rows; what a test adds is taken back."""
     namespace = f"t{secrets.token_hex(3)}_"
-    await migrate(infra.postgres, namespace)
+    await migrate(infra.postgres, namespace, ["governance"])
     connection = await asyncpg.connect(infra.postgres, server_settings={"search_path": f'"{namespace}governance"'})
     await put(
         connection,

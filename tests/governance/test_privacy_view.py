@@ -62,7 +62,7 @@ async def filled(infra: Running) -> AsyncIterator[Any]:
     namespace = f"t{secrets.token_hex(3)}_"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(discover, "domains", lambda: ["governance"])
-        await migrate(infra.postgres, namespace)
+        await migrate(infra.postgres, namespace, ["governance"])
     connection = await asyncpg.connect(infra.postgres, server_settings={"search_path": f"{namespace}governance"})
     await put(connection, *ROWS)
     for user_id, export_id in (("ann", "x1"), ("cy", "x3")):

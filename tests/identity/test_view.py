@@ -18,7 +18,7 @@ LATER = datetime(2026, 1, 2, tzinfo=UTC)
 
 @pytest.fixture
 async def db(settings: Settings) -> AsyncIterator[Any]:
-    await migrate(settings.postgres, settings.namespace)
+    await migrate(settings.postgres, settings.namespace, ["identity"])
     path = {"search_path": f'"{settings.namespace}identity"'}
     connection = await asyncpg.connect(settings.postgres, server_settings=path)
     profiles = [ProfileRow("ann", "enc1.a", None, "enc1.n", None, "Europe/Berlin", "de", NOON, LATER)]

@@ -86,7 +86,7 @@ def place(infra: Running) -> Settings:
 
 
 async def _fill(settings: Settings, platform: Platform) -> None:
-    await migrate(settings.postgres, settings.namespace)
+    await migrate(settings.postgres, settings.namespace, ["points"])
     connection = await _connected(settings)
     for kind in discover.rows("points"):
         rows = platform.rows[kind.name].values()

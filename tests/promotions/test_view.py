@@ -75,7 +75,7 @@ def redemption(n: int) -> RedemptionRow:
 
 @pytest.fixture
 async def db(settings: Settings) -> AsyncIterator[Any]:
-    await migrate(settings.postgres, settings.namespace)
+    await migrate(settings.postgres, settings.namespace, ["promotions"])
     path = {"search_path": f'"{settings.namespace}promotions"'}
     connection = await asyncpg.connect(settings.postgres, server_settings=path)
     nothing: dict[str, Any] = {"status": "failed", "reason": "insufficient", "code": None}
@@ -260,7 +260,7 @@ def worked() -> dict[str, list[tuple[Any, ...]]]:
 
 
 async def test_the_audit_finds_what_does_not_add_up(settings: Settings) -> None:
-    await migrate(settings.postgres, settings.namespace)
+    await migrate(settings.postgres, settings.namespace, ["promotions"])
     path = {"search_path": f'"{settings.namespace}promotions"'}
     connection = await asyncpg.connect(settings.postgres, server_settings=path)
     checks = discover.checks("promotions")

@@ -61,7 +61,7 @@ async def put(db: Any, *rows: Any) -> None:
 async def filled(infra: Running) -> AsyncIterator[Any]:
     """A schema with these rows; what a test adds is taken back."""
     namespace = f"t{secrets.token_hex(3)}_"
-    await migrate(infra.postgres, namespace)
+    await migrate(infra.postgres, namespace, ["quests"])
     connection = await asyncpg.connect(infra.postgres, server_settings={"search_path": f'"{namespace}quests"'})
     await put(
         connection,

@@ -111,7 +111,7 @@ ROWS = (
 async def filled(infra: Running) -> AsyncIterator[Any]:
     """A schema with these rows; what a test adds is taken back."""
     namespace = f"t{secrets.token_hex(3)}_"
-    await migrate(infra.postgres, namespace)
+    await migrate(infra.postgres, namespace, ["referrals"])
     connection = await asyncpg.connect(infra.postgres, server_settings={"search_path": f'"{namespace}referrals"'})
     for row in ROWS:
         await connection.copy_records_to_table(type(row).__rows__.name, records=[row])  # type: ignore[attr-defined]
