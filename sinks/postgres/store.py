@@ -66,7 +66,7 @@ class PostgresStore:
             max_size=size,
             command_timeout=STATEMENT_S,
             reset=_nothing,
-            server_settings=self._server | settings,
+            server_settings={**self._server, **settings},
             init=_moments,
         )
 
