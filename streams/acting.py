@@ -45,7 +45,8 @@ def issued(policy: Policy, cause: EventEnvelope, message: Event) -> Iterator[Iss
     answer = policy.on[type(message)](fact_of(cause, message))
     nth: defaultdict[tuple[str, str], int] = defaultdict(int)
     for command in (answer,) if isinstance(answer, Command) else answer:
-        name, key = command.wire_name, command.key
+        # Policies of two domains may have one name, and commands too: with the domain each has ids of its own.
+        name, key = f"{command.topic.domain}.{command.wire_name}", command.key
         yield Issued(command, derived(UUID(cause.event_id), policy.name, name, key, nth[name, key]))
         nth[name, key] += 1
 

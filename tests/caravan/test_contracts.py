@@ -343,4 +343,5 @@ def test_a_domain_comes_retires_and_goes(found: Documents, tmp_path: Path) -> No
     assert "with care domain invoices its contract is gone; it was retired" in told("contracts", "check", status=1)
     told("contracts", "export", status=0)
     assert not (place / "docs/contracts/schemas/invoices").exists()
+    told("contracts", "docs", status=0)
     told("contracts", "check", status=0)
