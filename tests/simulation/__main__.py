@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def main() -> int:
         os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})
     logging.disable(logging.CRITICAL)
     gc.disable()
-    sys.unraisablehook = lambda _: None  # coroutines of a seed that is over are dropped where they stand
+    sys.unraisablehook = lambda _: None  # coroutines of a seed that is over are dropped where they stand,
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # also those that have not begun
     for topic in TOPICS.values():
         topic.partitions = PARTITIONS
     if wanted.mutation:
