@@ -60,7 +60,11 @@ class Snapshot:
         """Connect, and begin."""
         self._connection = await connect(self._dsn)
         self._transaction = self._connection.transaction(isolation="repeatable_read", readonly=True)
-        await self._transaction.start()
+        try:
+            await self._transaction.start()
+        except BaseException:  # given up before anybody has it to close
+            self._connection.terminate()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -52,9 +52,8 @@ class Evidence:
 
     async def __aenter__(self) -> Self:
         """Connect, to read only."""
-        self._connection = await connect(self._dsn)
-        await self._connection.execute(
-            f"SET statement_timeout = {STATEMENT_MS}; SET default_transaction_read_only = on"
+        self._connection = await connect(
+            self._dsn, statement_timeout=str(STATEMENT_MS), default_transaction_read_only="on"
         )
         return self
 

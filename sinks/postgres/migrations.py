@@ -163,9 +163,9 @@ def _first_id(day: datetime) -> UUID:
     return UUID(int=int(day.timestamp() * 1000) << 80)
 
 
-async def connect(dsn: str) -> Any:
-    """A connection for administration; raises CaravanError."""
+async def connect(dsn: str, **settings: str) -> Any:
+    """A connection for administration, with these settings of Postgres; raises CaravanError."""
     try:
-        return await asyncpg.connect(dsn, timeout=10)
+        return await asyncpg.connect(dsn, timeout=10, server_settings=settings)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CaravanError(f"Postgres cannot be reached: {error}. Look at CARAVAN_POSTGRES.") from error
